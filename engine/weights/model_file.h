@@ -1,0 +1,27 @@
+// Opens a model file, whatever its container, and proves it before anything is allocated for it.
+#ifndef NIBBLE_ENGINE_WEIGHTS_MODEL_FILE_H_
+#define NIBBLE_ENGINE_WEIGHTS_MODEL_FILE_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/models/config.h"
+#include "engine/tokenizer/data.h"
+#include "engine/weights/weight_source.h"
+
+namespace nibble::engine {
+
+struct ModelFile {
+  ModelConfig config;
+  TokenizerData tokenizer;
+  std::unique_ptr<WeightSource> weights;  // owns the mapping
+};
+
+// Chooses the container by its magic. FAILED_PRECONDITION names the field and the offset of what is wrong in the file;
+// NOT_FOUND, PERMISSION_DENIED and the like come from the system.
+absl::StatusOr<ModelFile> OpenModelFile(const std::string& path);
+
+}  // namespace nibble::engine
+
+#endif  // NIBBLE_ENGINE_WEIGHTS_MODEL_FILE_H_

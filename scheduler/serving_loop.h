@@ -1,0 +1,54 @@
+// The loop thread: drains messages, plans, runs the engine, commits. It owns all mutable serving state; everyone else
+// sends it messages and never blocks it (law 5).
+#ifndef NIBBLE_SCHEDULER_SERVING_LOOP_H_
+#define NIBBLE_SCHEDULER_SERVING_LOOP_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "scheduler/request.h"
+#include "scheduler/scheduler.h"
+
+namespace nibble::sched {
+
+class ServingLoop {
+ public:
+  // `engine` and `clock` (monotonic; any thread) must outlive the loop. Nothing runs before Start().
+  ServingLoop(engine::Engine* engine, const SchedulerOptions& options, std::function<Nanos()> clock);
+  // Stops as Stop() does.
+  ~ServingLoop();
+
+  void Start();
+  // Ends every live request with kCancelled (cause kDrain) and joins the thread. Idempotent.
+  void Stop();
+
+  // Any thread. Hands the request over. Fails at once, keeping nothing: RESOURCE_EXHAUSTED (queue full, by count or by
+  // tokens), ALREADY_EXISTS (id live within the tenant), INVALID_ARGUMENT (needs more pages than the pool has),
+  // UNAVAILABLE (draining). On OK, `sink` gets exactly one OnFinish per choice.
+  absl::Status Submit(Request request, TokenSink* sink);
+  // Any thread. Ends all choices of a live request; unknown ids are ignored. Pages are free within one step.
+  void Cancel(const std::string& tenant, const std::string& id, CancelCause cause);
+  // Any thread. The reader of a paused request has caught up.
+  void Resume(const std::string& tenant, const std::string& id);
+  // Any thread. Submit refuses from now on; live requests go on.
+  void BeginDrain();
+
+  // Any thread; never waits for a step. A copy of the counters as of the last step.
+  Counters Snapshot() const;
+  // Any thread. When the loop last made progress, and whether it has work: the liveness heartbeat.
+  struct Heartbeat {
+    Nanos last_step = 0;
+    bool has_work = false;
+  };
+  Heartbeat heartbeat() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace nibble::sched
+
+#endif  // NIBBLE_SCHEDULER_SERVING_LOOP_H_
