@@ -1,0 +1,67 @@
+// How one page of one KV head becomes bytes, and how attention reads those bytes.
+//
+// A raw page of a head is the form that rows are appended to: keys channel-major, [head_dim][32] f16, then values
+// token-major, [32][head_dim] f16. Attention never asks for decoded rows: it asks for *scores* (query rows against the
+// 32 tokens) and for the *mix* of the values by weights.
+//
+// Thread: kernels are pure functions. head_dim is a multiple of 16 everywhere. All kernels of all instruction sets give
+// the same bits, for one row and for many: tokens lie in the lanes for scores, channels in the lanes for the mix.
+#ifndef NIBBLE_KVCACHE_CODECS_CODEC_H_
+#define NIBBLE_KVCACHE_CODECS_CODEC_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "kvcache/page.h"
+#include "kvcache/simd/isa.h"
+
+namespace nibble::kv {
+
+// Bytes of one head's raw page.
+constexpr int64_t RawHeadBytes(int64_t head_dim) { return 2 * kPageTokens * head_dim * 2; }
+
+// Query rows against one head's page.
+struct ScoresArgs {
+  const std::byte* page = nullptr;
+  int head_dim = 0;
+  const float* queries = nullptr;  // [rows, head_dim], rows `query_stride` floats apart, already scaled
+  int64_t query_stride = 0;
+  int rows = 0;
+  float* scores = nullptr;  // out: [rows, 32], rows `score_stride` floats apart; tokens never written give garbage
+  int64_t score_stride = 0;
+};
+
+// mixed[r] += sum over tokens t in [first, last) of weights[r][t] * value[t], t ascending.
+struct MixArgs {
+  const std::byte* page = nullptr;
+  int head_dim = 0;
+  const float* weights = nullptr;  // [rows, 32], rows `weight_stride` floats apart
+  int64_t weight_stride = 0;
+  int rows = 0;
+  int first = 0, last = kPageTokens;  // tokens outside are not touched
+  float* mixed = nullptr;             // in and out: [rows, head_dim], rows `mixed_stride` floats apart
+  int64_t mixed_stride = 0;
+};
+
+struct CodecKernels {
+  void (*scores)(const ScoresArgs& args);
+  void (*mix)(const MixArgs& args);
+};
+
+struct Codec {
+  std::string_view name;
+  double bits;  // per element, with all parameters
+  int64_t (*head_bytes)(int64_t head_dim);
+  const CodecKernels& (*kernels)(simd::Isa isa);
+};
+
+// nullptr for a name that is not in the table.
+const Codec* FindCodec(std::string_view name);
+
+// Appends one token's key and value (f32, [head_dim] each) to a raw page at `slot` (0 .. 31).
+void StoreRaw(simd::Isa isa, std::byte* page, int head_dim, int slot, const float* key, const float* value);
+
+}  // namespace nibble::kv
+
+#endif  // NIBBLE_KVCACHE_CODECS_CODEC_H_

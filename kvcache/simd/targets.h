@@ -1,0 +1,19 @@
+// Which of Highway's targets are compiled: scalar, AVX2 and AVX-512 with VNNI. Include before any Highway header.
+#ifndef NIBBLE_KVCACHE_SIMD_TARGETS_H_
+#define NIBBLE_KVCACHE_SIMD_TARGETS_H_
+
+#define HWY_WANT_AVX3_DL 1
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3)
+
+// NIBBLE_FOR_ISA(isa, Expression): evaluates N_<TARGET>::Expression of the enclosing namespace for the chosen ISA.
+// For use under HWY_ONCE.
+#if defined(__x86_64__)
+#define NIBBLE_FOR_ISA(isa, expression)                                    \
+  ((isa) == ::nibble::simd::Isa::kAvx512 ? N_AVX3_DL::expression           \
+   : (isa) == ::nibble::simd::Isa::kAvx2 ? N_AVX2::expression              \
+                                         : N_SCALAR::expression)
+#else
+#define NIBBLE_FOR_ISA(isa, expression) (static_cast<void>(isa), HWY_STATIC_NAMESPACE::expression)
+#endif
+
+#endif  // NIBBLE_KVCACHE_SIMD_TARGETS_H_

@@ -1,0 +1,184 @@
+// Sixteen virtual float lanes on every target: one AVX-512 register, two AVX2 registers, or sixteen scalars. Each
+// operation is elementwise and rounds once, as IEEE 754 says, so a kernel written in it gives the same bits on every
+// target (law 1). Nothing here reduces across lanes but SumLanes and MaxLanes16, which use one fixed tree.
+//
+// Include inside a file that Highway's foreach_target compiles for each target.
+#if defined(NIBBLE_KVCACHE_SIMD_VEC16_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef NIBBLE_KVCACHE_SIMD_VEC16_INL_H_
+#undef NIBBLE_KVCACHE_SIMD_VEC16_INL_H_
+#else
+#define NIBBLE_KVCACHE_SIMD_VEC16_INL_H_
+#endif
+
+#include <cmath>
+#include <cstdint>
+
+#include "hwy/highway.h"
+#include "kvcache/simd/half.h"
+
+#ifndef NIBBLE_UNROLL
+#define NIBBLE_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace nibble {
+namespace simd {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+inline constexpr int kLanes = HWY_LANES(float) < 16 ? HWY_LANES(float) : 16;
+inline constexpr int kParts = 16 / kLanes;
+using F = hn::CappedTag<float, 16>;
+using I = hn::CappedTag<int32_t, 16>;
+
+struct V16 {
+  hn::Vec<F> v[kParts];
+};
+struct I16 {
+  hn::Vec<I> v[kParts];
+};
+
+#define NIBBLE_PARTS NIBBLE_UNROLL for (int i = 0; i < kParts; ++i)
+
+HWY_INLINE V16 Load(const float* p) {
+  V16 r;
+  NIBBLE_PARTS r.v[i] = hn::LoadU(F(), p + i * kLanes);
+  return r;
+}
+HWY_INLINE void Store(V16 a, float* p) { NIBBLE_PARTS hn::StoreU(a.v[i], F(), p + i * kLanes); }
+HWY_INLINE V16 Set(float x) {
+  V16 r;
+  NIBBLE_PARTS r.v[i] = hn::Set(F(), x);
+  return r;
+}
+HWY_INLINE V16 Zero() { return Set(0.0f); }
+HWY_INLINE I16 LoadInt(const int32_t* p) {
+  I16 r;
+  NIBBLE_PARTS r.v[i] = hn::LoadU(I(), p + i * kLanes);
+  return r;
+}
+HWY_INLINE void StoreInt(I16 a, int32_t* p) { NIBBLE_PARTS hn::StoreU(a.v[i], I(), p + i * kLanes); }
+
+#define NIBBLE_BINARY(NAME, OP)                        \
+  HWY_INLINE V16 NAME(V16 a, V16 b) {                  \
+    V16 r;                                             \
+    NIBBLE_PARTS r.v[i] = OP(a.v[i], b.v[i]);          \
+    return r;                                          \
+  }
+NIBBLE_BINARY(Add, hn::Add)
+NIBBLE_BINARY(Sub, hn::Sub)
+NIBBLE_BINARY(Mul, hn::Mul)
+NIBBLE_BINARY(Div, hn::Div)
+NIBBLE_BINARY(Max, hn::Max)
+NIBBLE_BINARY(Min, hn::Min)
+#undef NIBBLE_BINARY
+
+HWY_INLINE V16 Abs(V16 a) {
+  V16 r;
+  NIBBLE_PARTS r.v[i] = hn::Abs(a.v[i]);
+  return r;
+}
+
+// a * b + c, rounded once. Highway's scalar MulAdd rounds twice, so that target calls std::fma.
+HWY_INLINE V16 Fma(V16 a, V16 b, V16 c) {
+  V16 r;
+#if HWY_TARGET == HWY_SCALAR
+  NIBBLE_PARTS r.v[i] = hn::Vec<F>(std::fma(a.v[i].raw, b.v[i].raw, c.v[i].raw));
+#else
+  NIBBLE_PARTS r.v[i] = hn::MulAdd(a.v[i], b.v[i], c.v[i]);
+#endif
+  return r;
+}
+
+HWY_INLINE V16 ToFloat(I16 a) {
+  V16 r;
+  NIBBLE_PARTS r.v[i] = hn::ConvertTo(F(), a.v[i]);
+  return r;
+}
+// To the nearest integer, ties to even. REQUIRES: |x| < 2^31.
+HWY_INLINE I16 NearestInt(V16 a) {
+  I16 r;
+#if HWY_TARGET == HWY_SCALAR
+  NIBBLE_PARTS r.v[i] = hn::Vec<I>(static_cast<int32_t>(std::nearbyintf(a.v[i].raw)));
+#else
+  NIBBLE_PARTS r.v[i] = hn::NearestInt(a.v[i]);
+#endif
+  return r;
+}
+
+HWY_INLINE V16 LoadHalf(const uint16_t* p) {
+  V16 r;
+#if HWY_TARGET == HWY_SCALAR
+  NIBBLE_PARTS r.v[i] = hn::Vec<F>(HalfToFloat(p[i]));
+#else
+  const hn::Rebind<hwy::float16_t, F> h;
+  NIBBLE_PARTS r.v[i] = hn::PromoteTo(F(), hn::LoadU(h, reinterpret_cast<const hwy::float16_t*>(p) + i * kLanes));
+#endif
+  return r;
+}
+HWY_INLINE void StoreHalf(V16 a, uint16_t* p) {
+#if HWY_TARGET == HWY_SCALAR
+  NIBBLE_PARTS p[i] = FloatToHalf(a.v[i].raw);
+#else
+  const hn::Rebind<hwy::float16_t, F> h;
+  NIBBLE_PARTS hn::StoreU(hn::DemoteTo(h, a.v[i]), h, reinterpret_cast<hwy::float16_t*>(p) + i * kLanes);
+#endif
+}
+
+// One fixed tree: lane i joins lane i + 8, then + 4, + 2, + 1.
+HWY_INLINE float SumLanes(V16 a) {
+  HWY_ALIGN float t[16];
+  Store(a, t);
+  for (int width = 8; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) t[i] += t[i + width];
+  }
+  return t[0];
+}
+HWY_INLINE float MaxLanes16(V16 a) {
+  HWY_ALIGN float t[16];
+  Store(a, t);
+  for (int width = 8; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) t[i] = t[i] > t[i + width] ? t[i] : t[i + width];
+  }
+  return t[0];
+}
+
+// e^x to about 1 ulp. Below -87 (where the result leaves the normal range): exactly 0. Above 88.3: e^88.3. NaN stays
+// NaN. Cody-Waite reduction to |r| <= ln2/2, then the Taylor coefficients to degree 7.
+HWY_INLINE V16 Exp(V16 x) {
+  const V16 clamped = Min(Max(x, Set(-87.0f)), Set(88.3f));
+  const I16 n = NearestInt(Mul(clamped, Set(1.44269504f)));
+  const V16 nf = ToFloat(n);
+  V16 r = Fma(nf, Set(-0.693359375f), clamped);
+  r = Fma(nf, Set(2.12194440e-4f), r);
+  V16 p = Set(1.0f / 5040);
+  p = Fma(p, r, Set(1.0f / 720));
+  p = Fma(p, r, Set(1.0f / 120));
+  p = Fma(p, r, Set(1.0f / 24));
+  p = Fma(p, r, Set(1.0f / 6));
+  p = Fma(p, r, Set(0.5f));
+  p = Fma(p, r, Set(1.0f));
+  p = Fma(p, r, Set(1.0f));
+  V16 result;
+  NIBBLE_PARTS {
+    const auto two_n = hn::BitCast(F(), hn::ShiftLeft<23>(hn::Add(n.v[i], hn::Set(I(), 127))));
+    const auto exp = hn::Mul(p.v[i], two_n);
+    const auto kept = hn::IfThenElse(hn::Lt(x.v[i], hn::Set(F(), -87.0f)), hn::Zero(F()), exp);
+    result.v[i] = hn::IfThenElse(hn::Eq(x.v[i], x.v[i]), kept, x.v[i]);
+  }
+  return result;
+}
+
+// 1 - 2 / (e^2x + 1).
+HWY_INLINE V16 Tanh(V16 x) {
+  const V16 e = Exp(Add(x, x));
+  return Sub(Set(1.0f), Div(Set(2.0f), Add(e, Set(1.0f))));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace simd
+}  // namespace nibble
+HWY_AFTER_NAMESPACE();
+
+#endif  // NIBBLE_KVCACHE_SIMD_VEC16_INL_H_
