@@ -1,0 +1,23 @@
+// When requests are sent.
+#ifndef NIBBLE_LOADTEST_ARRIVALS_H_
+#define NIBBLE_LOADTEST_ARRIVALS_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace nibble::loadtest {
+
+struct ArrivalOptions {
+  double rate = 0;  // requests per second; infinity: all at once
+  double burstiness =
+      1;  // shape of the gamma-distributed gaps: 1 is a Poisson process, below 1 burstier, above 1 steadier
+  uint64_t seed = 0;
+};
+
+// Seconds from the start of the run at which each of `count` requests is sent: increasing, the first at 0.
+// REQUIRES: rate > 0, burstiness > 0.
+std::vector<double> ArrivalSeconds(int64_t count, const ArrivalOptions& options);
+
+}  // namespace nibble::loadtest
+
+#endif  // NIBBLE_LOADTEST_ARRIVALS_H_

@@ -1,0 +1,38 @@
+#include "loadtest/client.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "loadtest/client_grpc.h"
+#include "loadtest/client_http.h"
+
+namespace nibble::loadtest {
+namespace {
+
+using Make = std::unique_ptr<Client> (*)(const std::string& address, const std::string& model, int64_t concurrency);
+
+struct Protocol {
+  const char* scheme;
+  Make make;
+};
+
+constexpr Protocol kProtocols[] = {
+    {"grpc", MakeGrpcClient},
+    {"http", MakeHttpClient},
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Client>> MakeClient(const std::string& target, const std::string& model,
+                                                   int64_t concurrency) {
+  const size_t colon = target.find("://");
+  if (colon != std::string::npos && colon + 3 < target.size()) {
+    for (const Protocol& protocol : kProtocols) {
+      if (target.substr(0, colon) == protocol.scheme)
+        return protocol.make(target.substr(colon + 3), model, concurrency);
+    }
+  }
+  return absl::InvalidArgumentError(absl::StrCat("--target: want grpc://ADDR or http://ADDR, got '", target, "'"));
+}
+
+}  // namespace nibble::loadtest

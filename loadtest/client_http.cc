@@ -1,0 +1,242 @@
+#include "loadtest/client_http.h"
+
+#include <curl/curl.h>
+
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "loadtest/sse.h"
+#include "nlohmann/json.hpp"
+
+namespace nibble::loadtest {
+namespace {
+
+using nlohmann::json;
+
+// Where a server does not say how large its vocabulary is: one that every model in use has.
+constexpr int64_t kAssumedVocab = 16384;
+constexpr size_t kMaxErrorBytes = 300;
+
+std::string CompletionBody(const Request& request, const std::string& model) {
+  json body = {{"prompt", request.prompt}, {"max_tokens", request.output_tokens},
+               {"temperature", 0},         {"ignore_eos", true},
+               {"stream", true},           {"stream_options", {{"include_usage", true}}}};
+  if (!model.empty()) body["model"] = model;
+  return body.dump();
+}
+
+// One request in flight: its curl handle, what it sends, and what came back.
+class Transfer {
+ public:
+  Transfer(const std::string& url, curl_slist* headers, std::string body, const Request& request, Record* record,
+           std::function<void()> done)
+      : handle_(curl_easy_init()),
+        body_(std::move(body)),
+        cancel_after_(request.cancel_after),
+        record_(record),
+        done_(std::move(done)) {
+    record_->prompt_tokens = static_cast<int64_t>(request.prompt.size());
+    curl_easy_setopt(handle_, CURLOPT_URL, url.c_str());
+    curl_easy_setopt(handle_, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(handle_, CURLOPT_POSTFIELDS, body_.c_str());
+    curl_easy_setopt(handle_, CURLOPT_POSTFIELDSIZE, static_cast<long>(body_.size()));
+    curl_easy_setopt(handle_, CURLOPT_WRITEFUNCTION, &Transfer::Write);
+    curl_easy_setopt(handle_, CURLOPT_WRITEDATA, this);
+    curl_easy_setopt(handle_, CURLOPT_PRIVATE, this);
+    curl_easy_setopt(handle_, CURLOPT_NOSIGNAL, 1L);
+    record_->sent = Clock::now();
+  }
+  ~Transfer() { curl_easy_cleanup(handle_); }
+  Transfer(const Transfer&) = delete;
+  Transfer& operator=(const Transfer&) = delete;
+
+  CURL* handle() const { return handle_; }
+
+  // Judges the outcome and tells the caller.
+  void Finish(CURLcode code) {
+    if (hung_up_) {
+      record_->outcome = Outcome::kCancelled;
+    } else if (code != CURLE_OK) {
+      record_->error = curl_easy_strerror(code);
+    } else if (Status() != 200) {
+      record_->error = absl::StrCat("http status ", Status(), ": ", rejection_);
+    } else if (record_->error.empty()) {
+      record_->outcome = Outcome::kCompleted;
+    }
+    done_();
+  }
+
+ private:
+  static size_t Write(char* bytes, size_t, size_t count, void* self) {
+    return static_cast<Transfer*>(self)->OnBytes({bytes, count}) ? count : 0;
+  }
+
+  long Status() const {
+    long status = 0;
+    curl_easy_getinfo(handle_, CURLINFO_RESPONSE_CODE, &status);
+    return status;
+  }
+
+  // False ends the transfer.
+  bool OnBytes(std::string_view bytes) {
+    if (Status() != 200) {
+      rejection_.append(bytes.substr(0, kMaxErrorBytes - std::min(kMaxErrorBytes, rejection_.size())));
+      return true;
+    }
+    for (const std::string& payload : reader_.Add(bytes)) OnEvent(json::parse(payload, nullptr, false));
+    hung_up_ = cancel_after_ >= 0 && record_->output_tokens >= cancel_after_;
+    return !hung_up_;
+  }
+
+  void OnEvent(const json& event) {
+    if (!event.is_object()) return;  // "[DONE]"
+    if (event.contains("error")) record_->error = event["error"].dump().substr(0, kMaxErrorBytes);
+    if (CarriesText(event)) {
+      record_->chunks.push_back(Clock::now());
+      ++record_->output_tokens;
+    }
+    const json usage = event.value("usage", json());
+    if (!usage.is_object()) return;
+    record_->prompt_tokens = usage.value("prompt_tokens", record_->prompt_tokens);
+    record_->output_tokens = usage.value("completion_tokens", record_->output_tokens);
+  }
+
+  static bool CarriesText(const json& event) {
+    const auto choices = event.find("choices");
+    if (choices == event.end() || !choices->is_array() || choices->empty()) return false;
+    const auto text = (*choices)[0].find("text");
+    return text != (*choices)[0].end() && text->is_string() && !text->get_ref<const std::string&>().empty();
+  }
+
+  CURL* const handle_;
+  const std::string body_;
+  const int64_t cancel_after_;
+  Record* const record_;
+  const std::function<void()> done_;
+  SseReader reader_;
+  std::string rejection_;
+  bool hung_up_ = false;
+};
+
+size_t AppendTo(char* bytes, size_t, size_t count, void* text) {
+  static_cast<std::string*>(text)->append(bytes, count);
+  return count;
+}
+
+absl::StatusOr<std::string> Get(const std::string& url) {
+  std::string body;
+  CURL* handle = curl_easy_init();
+  curl_easy_setopt(handle, CURLOPT_URL, url.c_str());
+  curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, &AppendTo);
+  curl_easy_setopt(handle, CURLOPT_WRITEDATA, &body);
+  curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(handle, CURLOPT_FAILONERROR, 1L);
+  const CURLcode code = curl_easy_perform(handle);
+  curl_easy_cleanup(handle);
+  if (code != CURLE_OK) return absl::UnavailableError(absl::StrCat(url, ": ", curl_easy_strerror(code)));
+  return body;
+}
+
+// One thread moves the bytes of all transfers.
+class HttpClient : public Client {
+ public:
+  HttpClient(const std::string& address, std::string model)
+      : base_(absl::StrCat("http://", address)), url_(base_ + "/v1/completions"), model_(std::move(model)) {
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    multi_ = curl_multi_init();
+    headers_ = curl_slist_append(nullptr, "Content-Type: application/json");
+    // Without an empty Expect, curl holds large bodies back for a second.
+    headers_ = curl_slist_append(headers_, "Expect:");
+    thread_ = std::thread([this] { Loop(); });
+  }
+
+  ~HttpClient() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      stopping_ = true;
+    }
+    curl_multi_wakeup(multi_);
+    thread_.join();
+    curl_multi_cleanup(multi_);
+    curl_slist_free_all(headers_);
+    curl_global_cleanup();
+  }
+
+  absl::StatusOr<ModelInfo> Describe() override {
+    const absl::StatusOr<std::string> body = Get(base_ + "/v1/models");
+    if (!body.ok()) return body.status();
+    const json models = json::parse(*body, nullptr, false);
+    const json first = models.is_object() ? models.value("/data/0"_json_pointer, json::object()) : json::object();
+    if (model_.empty()) model_ = first.value("id", "");
+    return ModelInfo{model_, first.value("/meta/n_vocab"_json_pointer, kAssumedVocab)};
+  }
+
+  void Start(const Request& request, Record* record, std::function<void()> done) override {
+    auto transfer =
+        std::make_unique<Transfer>(url_, headers_, CompletionBody(request, model_), request, record, std::move(done));
+    {
+      absl::MutexLock lock(&mutex_);
+      pending_.push_back(std::move(transfer));
+    }
+    curl_multi_wakeup(multi_);
+  }
+
+ private:
+  void Loop() {
+    while (AddPending() || active_ > 0) {
+      int running = 0;
+      curl_multi_perform(multi_, &running);
+      FinishDone();
+      curl_multi_poll(multi_, nullptr, 0, 1000, nullptr);
+    }
+  }
+
+  // False once there will be no more.
+  bool AddPending() {
+    std::vector<std::unique_ptr<Transfer>> added;
+    absl::MutexLock lock(&mutex_);
+    added.swap(pending_);
+    for (auto& transfer : added) {
+      curl_multi_add_handle(multi_, transfer.release()->handle());
+      ++active_;
+    }
+    return !stopping_;
+  }
+
+  void FinishDone() {
+    int left = 0;
+    while (CURLMsg* message = curl_multi_info_read(multi_, &left)) {
+      CURL* handle = message->easy_handle;
+      const CURLcode code = message->data.result;
+      Transfer* transfer = nullptr;
+      curl_easy_getinfo(handle, CURLINFO_PRIVATE, &transfer);
+      curl_multi_remove_handle(multi_, handle);
+      const std::unique_ptr<Transfer> owned(transfer);
+      --active_;
+      owned->Finish(code);
+    }
+  }
+
+  const std::string base_;
+  const std::string url_;
+  std::string model_;
+  CURLM* multi_ = nullptr;
+  curl_slist* headers_ = nullptr;
+  int64_t active_ = 0;  // the thread's own
+  absl::Mutex mutex_;
+  std::vector<std::unique_ptr<Transfer>> pending_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<Client> MakeHttpClient(const std::string& address, const std::string& model, int64_t) {
+  return std::make_unique<HttpClient>(address, model);
+}
+
+}  // namespace nibble::loadtest

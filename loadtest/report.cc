@@ -1,0 +1,118 @@
+#include "loadtest/report.h"
+
+#include <cmath>
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "nlohmann/json.hpp"
+
+namespace nibble::loadtest {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+void AddDistribution(const std::string& name, const Distribution& values, Json& out) {
+  const std::string suffix = "_" + name + "_ms";
+  out["mean" + suffix] = values.mean;
+  out["median" + suffix] = values.p50;
+  out["std" + suffix] = values.std;
+  out["p50" + suffix] = values.p50;
+  out["p90" + suffix] = values.p90;
+  out["p95" + suffix] = values.p95;
+  out["p99" + suffix] = values.p99;
+}
+
+// JSON has no infinity.
+Json Rate(double rate) { return std::isinf(rate) ? Json("inf") : Json(rate); }
+
+const char* NameOf(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kCompleted:
+      return "completed";
+    case Outcome::kFailed:
+      return "failed";
+    case Outcome::kCancelled:
+      break;
+  }
+  return "cancelled";
+}
+
+Json ToJson(const Record& record, Clock::time_point start) {
+  const auto since = [](Clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); };
+  Json line = {{"scheduled_ms", since(record.scheduled - start)},
+               {"sent_ms", since(record.sent - start)},
+               {"outcome", NameOf(record.outcome)},
+               {"input_tokens", record.prompt_tokens},
+               {"output_tokens", record.output_tokens}};
+  if (!record.error.empty()) line["error"] = record.error;
+  if (record.chunks.empty()) return line;
+  const Latency latency = LatencyOf(record);
+  line["ttft_ms"] = latency.ttft_ms;
+  line["e2el_ms"] = latency.e2el_ms;
+  line["itl_ms"] = latency.itl_ms;
+  return line;
+}
+
+}  // namespace
+
+std::string ToJson(const Options& options, const std::string& model, const Measurement& run, const Summary& summary) {
+  Json out = {{"target", options.target},
+              {"model_id", model},
+              {"workload", options.workload},
+              {"num_prompts", options.requests},
+              {"request_rate", Rate(options.rate)},
+              {"burstiness", options.burstiness},
+              {"max_concurrency", options.max_concurrency > 0 ? Json(options.max_concurrency) : Json()},
+              {"seed", options.seed},
+              {"duration", summary.duration_s},
+              {"completed", summary.completed},
+              {"failed", summary.failed},
+              {"cancelled", summary.cancelled},
+              {"total_input_tokens", summary.input_tokens},
+              {"total_output_tokens", summary.output_tokens},
+              {"request_throughput", summary.requests_per_s},
+              {"request_goodput", nullptr},  // needs an objective to be measured against
+              {"output_throughput", summary.output_tokens_per_s},
+              {"total_token_throughput", summary.total_tokens_per_s},
+              {"max_concurrent_requests", run.peak_concurrency}};
+  AddDistribution("ttft", summary.ttft_ms, out);
+  AddDistribution("tpot", summary.tpot_ms, out);
+  AddDistribution("itl", summary.itl_ms, out);
+  AddDistribution("e2el", summary.e2el_ms, out);
+  return out.dump(2) + "\n";
+}
+
+std::string ToJsonLines(const Measurement& run) {
+  std::string text;
+  for (const Record& record : run.records) {
+    absl::StrAppend(&text, ToJson(record, run.records.front().scheduled).dump(), "\n");
+  }
+  return text;
+}
+
+std::string ToText(const Summary& summary) {
+  std::string text = absl::StrFormat(
+      "%d completed, %d failed, %d cancelled in %.2f s\n%.2f requests/s, %.1f output tokens/s, %.1f tokens/s in all\n",
+      summary.completed, summary.failed, summary.cancelled, summary.duration_s, summary.requests_per_s,
+      summary.output_tokens_per_s, summary.total_tokens_per_s);
+  absl::StrAppendFormat(&text, "%-9s %10s %10s %10s %10s\n", "ms", "mean", "p50", "p90", "p99");
+  const auto row = [&text](const char* name, const Distribution& d) {
+    absl::StrAppendFormat(&text, "%-9s %10.2f %10.2f %10.2f %10.2f\n", name, d.mean, d.p50, d.p90, d.p99);
+  };
+  row("TTFT", summary.ttft_ms);
+  row("TPOT", summary.tpot_ms);
+  row("ITL", summary.itl_ms);
+  row("E2EL", summary.e2el_ms);
+  return text;
+}
+
+absl::Status WriteText(const std::string& path, const std::string& text) {
+  std::FILE* file = path == "-" ? stdout : std::fopen(path.c_str(), "w");
+  if (file == nullptr) return absl::UnavailableError(absl::StrCat("cannot write ", path));
+  const bool whole = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  const bool closed = file == stdout ? std::fflush(file) == 0 : std::fclose(file) == 0;
+  return whole && closed ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write ", path));
+}
+
+}  // namespace nibble::loadtest

@@ -1,0 +1,56 @@
+// Figures of a run, defined as vLLM's serving benchmark defines them.
+#ifndef NIBBLE_LOADTEST_STATS_H_
+#define NIBBLE_LOADTEST_STATS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "loadtest/request.h"
+#include "loadtest/runner.h"
+
+namespace nibble::loadtest {
+
+// All zero for no values.
+struct Distribution {
+  double mean = 0;
+  double std = 0;  // of the population
+  double p50 = 0;  // percentiles interpolate linearly between the two nearest values
+  double p90 = 0;
+  double p95 = 0;
+  double p99 = 0;
+};
+
+Distribution Describe(std::vector<double> values);
+
+// One answer's latencies, milliseconds from its scheduled send time.
+struct Latency {
+  double ttft_ms = 0;          // to the first output
+  double e2el_ms = 0;          // to the last output
+  std::vector<double> itl_ms;  // between neighbouring outputs
+};
+
+// REQUIRES: the record has output.
+Latency LatencyOf(const Record& record);
+
+// Failed and cancelled requests count as such and in nothing else.
+struct Summary {
+  int64_t completed = 0;
+  int64_t failed = 0;
+  int64_t cancelled = 0;
+  double duration_s = 0;
+  int64_t input_tokens = 0;
+  int64_t output_tokens = 0;
+  double requests_per_s = 0;
+  double output_tokens_per_s = 0;
+  double total_tokens_per_s = 0;
+  Distribution ttft_ms;
+  Distribution tpot_ms;  // of each answer with two tokens or more: (end to end - first token) / (tokens - 1)
+  Distribution itl_ms;
+  Distribution e2el_ms;
+};
+
+Summary Summarize(const Measurement& run);
+
+}  // namespace nibble::loadtest
+
+#endif  // NIBBLE_LOADTEST_STATS_H_

@@ -1,0 +1,69 @@
+#include "loadtest/options.h"
+
+#include <cmath>
+
+#include "absl/flags/reflection.h"
+#include "gmock/gmock.h"
+#include "tests/base/status_matchers.h"
+
+namespace nibble::loadtest {
+namespace {
+
+using testing::HasSubstr;
+
+// Flags are process state: each parse starts from the defaults and leaves them.
+absl::StatusOr<Options> Parse(std::vector<std::string> words) {
+  absl::FlagSaver saver;
+  return ParseOptions(words);
+}
+
+TEST(Options, BothWaysOfWritingAValue) {
+  const absl::StatusOr<Options> options =
+      Parse({"--target=grpc://a:1", "--max-concurrency", "8", "--rate", "inf", "--cancel-rate=0.5", "--seed=9"});
+  ASSERT_THAT(options, IsOk());
+  EXPECT_EQ(options->target, "grpc://a:1");
+  EXPECT_EQ(options->max_concurrency, 8);
+  EXPECT_TRUE(std::isinf(options->rate));
+  EXPECT_EQ(options->cancel_rate, 0.5);
+  EXPECT_EQ(options->seed, 9u);
+}
+
+TEST(Options, DefaultsAreValidButForTheTarget) {
+  EXPECT_THAT(Parse({}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--target")));
+  EXPECT_THAT(Parse({"--target=x"}), IsOk());
+}
+
+TEST(Options, RefusalsNameTheFlag) {
+  const struct {
+    const char* word;
+    const char* named;
+  } cases[] = {
+      {"--requests=0", "--requests"},
+      {"--rate=0", "--rate"},
+      {"--rate=nan", "--rate"},
+      {"--burstiness=0", "--burstiness"},
+      {"--max-concurrency=-1", "--max-c"},
+      {"--warmup=-1", "--warmup"},
+      {"--workload=chat", "--workload"},
+      {"--input-tokens=0", "--input-tokens"},
+      {"--output-tokens=0", "--output-t"},
+      {"--cancel-rate=1.5", "--cancel-rate"},
+      {"--cancel-rate=nan", "--cancel-r"},
+      {"--requests=many", "--requests"},
+      {"--no-such-flag=1", "--no-such"},
+      {"--seed", "--seed"},
+      {"positional", "positional"},
+  };
+  for (const auto& c : cases) {
+    EXPECT_THAT(Parse({"--target=x", c.word}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.named)));
+  }
+}
+
+TEST(Options, HelpNamesEveryFlagAsWritten) {
+  for (const char* flag : {"--target", "--max-concurrency", "--requests-jsonl", "--burstiness"}) {
+    EXPECT_THAT(HelpText(), HasSubstr(flag));
+  }
+}
+
+}  // namespace
+}  // namespace nibble::loadtest

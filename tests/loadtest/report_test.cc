@@ -1,0 +1,57 @@
+#include "loadtest/report.h"
+
+#include <limits>
+
+#include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
+
+namespace nibble::loadtest {
+namespace {
+
+Measurement MeasurementOfTwo() {
+  Measurement run;
+  run.records.resize(2);
+  run.records[0].chunks = {run.records[0].scheduled + std::chrono::milliseconds(40)};
+  run.records[0].output_tokens = 1;
+  run.records[0].outcome = Outcome::kCompleted;
+  run.records[1].scheduled += std::chrono::milliseconds(7);
+  run.records[1].error = "no\nluck";
+  run.seconds = 1;
+  return run;
+}
+
+TEST(Report, HasTheKeysOfServingBenchmarks) {
+  const Measurement run = MeasurementOfTwo();
+  Options options;
+  options.rate = std::numeric_limits<double>::infinity();
+  const auto json = nlohmann::json::parse(ToJson(options, "m", run, Summarize(run)));
+  for (const std::string latency : {"ttft", "tpot", "itl", "e2el"}) {
+    for (const std::string kind : {"mean", "median", "std", "p50", "p90", "p95", "p99"}) {
+      EXPECT_TRUE(json.at(kind + "_" + latency + "_ms").is_number()) << kind << latency;
+    }
+  }
+  EXPECT_EQ(json.at("mean_ttft_ms"), 40);
+  EXPECT_EQ(json.at("completed"), 1);
+  EXPECT_EQ(json.at("failed"), 1);
+  EXPECT_EQ(json.at("request_rate"), "inf");
+  for (const char* key : {"request_throughput", "output_throughput", "total_token_throughput", "request_goodput"}) {
+    EXPECT_TRUE(json.contains(key)) << key;
+  }
+}
+
+TEST(Report, OneLinePerRequest) {
+  const std::string lines = ToJsonLines(MeasurementOfTwo());
+  const size_t end = lines.find('\n');
+  const auto first = nlohmann::json::parse(lines.substr(0, end));
+  const auto second = nlohmann::json::parse(lines.substr(end + 1));
+  EXPECT_EQ(first.at("ttft_ms"), 40);
+  EXPECT_EQ(first.at("outcome"), "completed");
+  EXPECT_EQ(second.at("scheduled_ms"), 7);
+  EXPECT_EQ(second.at("error"), "no\nluck");
+  EXPECT_FALSE(second.contains("ttft_ms"));
+}
+
+TEST(Report, AFolderThatIsNotThereIsAnError) { EXPECT_FALSE(WriteText("/no/such/folder/file", "x").ok()); }
+
+}  // namespace
+}  // namespace nibble::loadtest

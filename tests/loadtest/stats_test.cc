@@ -1,0 +1,84 @@
+#include "loadtest/stats.h"
+
+#include <cmath>
+
+#include "gmock/gmock.h"
+
+namespace nibble::loadtest {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::ElementsAre;
+
+// An answer of one token per chunk; times in milliseconds from an arbitrary start.
+Record Answer(int scheduled, const std::vector<int>& chunks) {
+  const Clock::time_point start{};
+  Record record;
+  record.scheduled = start + milliseconds(scheduled);
+  record.sent = record.scheduled + milliseconds(5);
+  for (const int chunk : chunks) record.chunks.push_back(start + milliseconds(chunk));
+  record.prompt_tokens = 10;
+  record.output_tokens = static_cast<int64_t>(chunks.size());
+  record.outcome = Outcome::kCompleted;
+  return record;
+}
+
+TEST(Stats, OneToHundredInClosedForm) {
+  std::vector<double> values;
+  for (int i = 100; i >= 1; --i) values.push_back(i);
+  const Distribution d = Describe(values);
+  EXPECT_DOUBLE_EQ(d.mean, 50.5);
+  EXPECT_DOUBLE_EQ(d.std, std::sqrt((100.0 * 100 - 1) / 12));
+  EXPECT_DOUBLE_EQ(d.p50, 50.5);
+  EXPECT_DOUBLE_EQ(d.p90, 90.1);
+  EXPECT_DOUBLE_EQ(d.p95, 95.05);
+  EXPECT_DOUBLE_EQ(d.p99, 99.01);
+}
+
+TEST(Stats, OneValueIsEveryPercentileAndNoneAreZero) {
+  EXPECT_EQ(Describe({3}).p99, 3);
+  EXPECT_EQ(Describe({3}).std, 0);
+  EXPECT_EQ(Describe({}).mean, 0);
+}
+
+TEST(Stats, LatenciesRunFromTheScheduledTime) {
+  const Latency latency = LatencyOf(Answer(100, {150, 170, 200}));
+  EXPECT_DOUBLE_EQ(latency.ttft_ms, 50);
+  EXPECT_DOUBLE_EQ(latency.e2el_ms, 100);
+  EXPECT_THAT(latency.itl_ms, ElementsAre(20, 30));
+}
+
+TEST(Stats, TpotLeavesTheFirstTokenOut) {
+  // A slow first token must not show; an answer of one token has no TPOT at all.
+  const Summary summary = Summarize({.records = {Answer(0, {1000, 1010, 1030}), Answer(0, {500})}, .seconds = 2});
+  EXPECT_DOUBLE_EQ(summary.tpot_ms.mean, 15);
+  EXPECT_DOUBLE_EQ(summary.ttft_ms.mean, 750);
+}
+
+TEST(Stats, SeveralTokensInOneChunkCountAsTokens) {
+  Record record = Answer(0, {100, 200});
+  record.output_tokens = 5;
+  const Summary summary = Summarize({.records = {record}, .seconds = 1});
+  EXPECT_DOUBLE_EQ(summary.tpot_ms.mean, 25);
+  EXPECT_DOUBLE_EQ(summary.itl_ms.mean, 100);
+}
+
+TEST(Stats, ThroughputCountsCompletedAnswersOnly) {
+  Record failed = Answer(0, {1, 2, 3});
+  failed.outcome = Outcome::kFailed;
+  Record cancelled = Answer(0, {1});
+  cancelled.outcome = Outcome::kCancelled;
+  const Summary summary =
+      Summarize({.records = {Answer(0, {10, 20}), failed, cancelled, Answer(0, {10, 20, 30})}, .seconds = 2});
+  EXPECT_EQ(summary.completed, 2);
+  EXPECT_EQ(summary.failed, 1);
+  EXPECT_EQ(summary.cancelled, 1);
+  EXPECT_EQ(summary.input_tokens, 20);
+  EXPECT_EQ(summary.output_tokens, 5);
+  EXPECT_DOUBLE_EQ(summary.requests_per_s, 1);
+  EXPECT_DOUBLE_EQ(summary.output_tokens_per_s, 2.5);
+  EXPECT_DOUBLE_EQ(summary.total_tokens_per_s, 12.5);
+}
+
+}  // namespace
+}  // namespace nibble::loadtest
