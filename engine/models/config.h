@@ -24,7 +24,10 @@ struct ModelConfig {
   float rope_base = 10000.0f;
   float rope_base_local = 10000.0f;  // gemma3: base of the sliding-window layers
   float rope_linear_factor = 1.0f;   // positions are divided by it (rope.scaling.type = linear; not for local layers)
-  int64_t rope_dims = 0;             // leading dimensions of a head that are rotated
+  int64_t rope_dims = 0;             // leading dimensions of a head that are rotated; even
+  bool rope_interleaved = false;     // pairs are (0,1), (2,3), … (llama files); else (i, i + rope_dims/2)
+  // Llama 3.1 and later: [rope_dims/2], each frequency is divided by its factor. Empty: all 1.
+  std::vector<float> rope_factors;
   int64_t sliding_window = 0;        // 0: none
   int64_t sliding_pattern = 0;       // gemma3: 6 = layers 5, 11, … are global, the others local; 0: no local layers
   float final_logit_softcap = 0.0f;  // 0: none

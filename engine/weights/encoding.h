@@ -26,6 +26,8 @@ struct EncodingTraits {
 const EncodingTraits& TraitsOf(Encoding encoding);
 // nullptr for a type that is unknown or not supported.
 const EncodingTraits* FindByGgufType(uint32_t gguf_type);
+// The whole table, in the order of the enum.
+absl::Span<const EncodingTraits> AllEncodings();
 
 }  // namespace nibble::engine
 
