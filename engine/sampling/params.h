@@ -9,13 +9,13 @@
 namespace nibble::engine {
 
 struct SamplingParams {
-  float temperature = 1.0f;         // 0 (or below 1e-5): greedy; ties break to the lower token id
-  float top_p = 1.0f;               // (0, 1]; 1 is off
-  int32_t top_k = 0;                // 0 is off
-  float min_p = 0.0f;               // [0, 1]; 0 is off; relative to the most likely token
-  float repetition_penalty = 1.0f;  // (0, 2]; over prompt and generated tokens; 1 is off
-  float presence_penalty = 0.0f;    // [-2, 2]; over generated tokens
-  float frequency_penalty = 0.0f;   // [-2, 2]; over generated tokens
+  float temperature = 1.0f;                           // 0 (or below 1e-5): greedy; ties break to the lower token id
+  float top_p = 1.0f;                                 // (0, 1]; 1 is off
+  int32_t top_k = 0;                                  // 0 is off
+  float min_p = 0.0f;                                 // [0, 1]; 0 is off; relative to the most likely token
+  float repetition_penalty = 1.0f;                    // (0, 2]; over prompt and generated tokens; 1 is off
+  float presence_penalty = 0.0f;                      // [-2, 2]; over generated tokens
+  float frequency_penalty = 0.0f;                     // [-2, 2]; over generated tokens
   std::vector<std::pair<int32_t, float>> logit_bias;  // token id -> added to its logit; ids below the vocabulary
   uint64_t seed = 0;
   int32_t logprobs = -1;  // -1: none; 0: the sampled token's; k: and the k most likely ones' (k <= 20)
