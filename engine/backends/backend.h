@@ -1,0 +1,120 @@
+// A device as a dozen verbs over plain views. A model (engine/models) is written in these verbs and knows no device.
+//
+// Views point into device memory that the backend allocated. All rows of a batch lie one after another: a verb over
+// [rows, n] treats every row alone, so a row's bits do not depend on its neighbours (law 1).
+// Thread: one thread calls everything; a backend may use its own workers inside a verb. Verbs do not fail: what they
+// need was proven at load.
+#ifndef NIBBLE_ENGINE_BACKENDS_BACKEND_H_
+#define NIBBLE_ENGINE_BACKENDS_BACKEND_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "engine/weights/weight_source.h"
+#include "kvcache/page.h"
+
+namespace nibble::engine {
+
+// What matrices become at load.
+enum class WeightMode {
+  kFile,  // 4-bit files stay 4-bit, everything else becomes 8-bit
+  kW8,
+  kW4,
+  kF32,
+};
+// What activations become before each matrix product.
+enum class ActivationMode { kA8, kF32 };
+
+// Weights on the device, opaque. [rows = outputs, cols = inputs].
+class Matrix {
+ public:
+  virtual ~Matrix() = default;
+  virtual int64_t rows() const = 0;
+  virtual int64_t cols() const = 0;
+  virtual int64_t bytes() const = 0;  // as read by one product
+};
+
+// f32 values [rows, cols] in device memory, rows `cols` apart.
+struct View {
+  float* data = nullptr;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  float* row(int64_t i) const { return data + i * cols; }
+  View Rows(int64_t first, int64_t count) const { return {row(first), count, cols}; }
+};
+
+enum class Epilogue { kStore, kAdd };
+enum class Activation { kSilu, kGeluTanh };
+
+// One sequence's rows of the batch.
+struct SequenceRows {
+  int64_t first_row = 0;
+  int64_t num_rows = 0;
+  int64_t position = 0;  // of first_row
+  absl::Span<const kv::PageId> pages;
+};
+
+struct AttentionShape {
+  int num_heads = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+};
+
+struct RopeShape {
+  int dims = 0;              // leading dimensions of a head that are rotated
+  bool interleaved = false;  // pairs (2i, 2i + 1); otherwise (i, i + dims / 2)
+};
+
+struct KvShape {
+  int num_layers = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // Load time.
+  // Packs the parts, one under another, as one matrix: equal cols. RESOURCE_EXHAUSTED if memory ends.
+  virtual absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, WeightMode weights,
+                                                             ActivationMode activations) = 0;
+  // A norm's or a bias's values. Owned by the backend.
+  virtual absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) = 0;
+  // Working memory, zeroed, owned by the backend. RESOURCE_EXHAUSTED if memory ends.
+  virtual absl::StatusOr<View> AllocateView(int64_t rows, int64_t cols) = 0;
+  virtual absl::Status AllocateKv(const KvShape& shape, int64_t num_pages) = 0;
+
+  // Run time, in a step.
+  // out[i] = scale * row ids[i] of the table.
+  virtual void Embed(const Tensor& table, absl::Span<const int32_t> ids, float scale, View out) = 0;
+  // out = x / rms(x) * weight, row by row. out may be x.
+  virtual void Norm(View x, absl::Span<const float> weight, float epsilon, View out) = 0;
+  // The same in place over each of `heads` runs of weight.size() columns from first_col on.
+  virtual void NormHeads(View x, int64_t first_col, int heads, absl::Span<const float> weight, float epsilon) = 0;
+  // out = x + y.
+  virtual void Add(View x, View y, View out) = 0;
+  // out (+)= x * matrix^T (+ bias). bias may be empty.
+  virtual void MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, Epilogue epilogue, View out) = 0;
+  // cos and sin of position * base^(-2i / dims) / linear_factor, [rows, dims]: dims / 2 cosines, then the sines.
+  virtual void RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base,
+                          double linear_factor, View angles) = 0;
+  // Rotates q and k, which lie as q | k | v in the columns of qkv, and stores k and v into the pages.
+  virtual void RopeStoreKv(absl::Span<const SequenceRows> batch, const AttentionShape& shape, const RopeShape& rope,
+                           View angles, int layer, View qkv) = 0;
+  // out = softmax(scale * q k^T over the visible positions) v. window 0: all positions up to the row's own; otherwise
+  // the last `window` of them. softcap 0: none.
+  virtual void Attend(absl::Span<const SequenceRows> batch, const AttentionShape& shape, int layer, float scale,
+                      int64_t window, float softcap, View qkv, View out) = 0;
+  // out = activation(gate) * up, which lie as gate | up in the columns of gate_up.
+  virtual void GatedAct(Activation activation, View gate_up, View out) = 0;
+  // x = cap * tanh(x / cap).
+  virtual void SoftCap(float cap, View x) = 0;
+};
+
+}  // namespace nibble::engine
+
+#endif  // NIBBLE_ENGINE_BACKENDS_BACKEND_H_

@@ -1,0 +1,95 @@
+// Attention over pages on the CPU.
+//
+// The visible positions of a query are cut into segments of 8 pages, counted from position 0 whoever asks. Inside a
+// segment: scores of all its tokens, one maximum, exponentials, their sum in sixteen virtual lanes, the mix of the
+// values with tokens ascending. Segments join in order by the online-softmax rule (Milakov & Gimelshein 2018; as in
+// FlashAttention). So the bits of a row depend on its positions alone: not on the chunk it came in, on how many rows
+// share a page load, nor on which worker ran which segment (law 1).
+#ifndef NIBBLE_ENGINE_BACKENDS_CPU_ATTENTION_H_
+#define NIBBLE_ENGINE_BACKENDS_CPU_ATTENTION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "engine/backends/backend.h"
+#include "engine/backends/cpu/attention_kernels.h"
+#include "engine/backends/cpu/kv_pool.h"
+#include "engine/backends/cpu/row_kernels.h"
+#include "engine/backends/cpu/worker_pool.h"
+#include "kvcache/codecs/codec.h"
+#include "kvcache/simd/isa.h"
+
+namespace nibble::engine {
+
+inline constexpr int kSegmentPages = 8;
+inline constexpr int kSegmentTokens = kSegmentPages * kv::kPageTokens;
+
+struct AttentionCall {
+  AttentionShape shape;
+  int layer = 0;
+  float scale = 1.0f;
+  int64_t window = 0;    // 0: none
+  float softcap = 0.0f;  // 0: none
+  View qkv;              // queries in the leading num_heads * head_dim columns
+  View out;              // [rows, num_heads * head_dim]
+};
+
+class CpuAttention {
+ public:
+  // `pool` and `kv` must outlive it.
+  CpuAttention(simd::Isa isa, WorkerPool& pool, const KvPool& kv);
+
+  void Run(absl::Span<const SequenceRows> batch, const AttentionCall& call);
+
+ private:
+  // Rows of one sequence that lie in one page, for one KV head: they share every page load. Its query rows are the
+  // group's heads of each row: row r, head h is query row r * group + h.
+  struct Tile {
+    const SequenceRows* sequence;
+    int64_t first_row;  // of the batch
+    int rows;
+    int64_t position;  // of the first row
+    int kv_head;
+    int64_t first_segment, end_segment;  // that any of its rows sees
+    int64_t partial;                     // index of its first segment's results in partials_, where segments run apart
+  };
+  // The state and mix of every query row over one segment.
+  struct Partial {
+    std::vector<SoftmaxState> states;
+    std::vector<float> mixed;
+  };
+  struct Scratch {
+    std::vector<float> queries, scores;
+    Partial running, next;
+  };
+  // Half-open range of tokens.
+  struct Range {
+    int64_t first, last;
+  };
+
+  void MakeTiles(absl::Span<const SequenceRows> batch, const AttentionCall& call);
+  void RunTile(const Tile& tile, const AttentionCall& call, Scratch& scratch);
+  void RunSplit(const AttentionCall& call);
+  void LoadQueries(const Tile& tile, const AttentionCall& call, Scratch& scratch);
+  void RunSegment(const Tile& tile, const AttentionCall& call, int64_t segment, Scratch& scratch, Partial& partial);
+  void MixPage(const Tile& tile, const AttentionCall& call, int64_t page, const float* weights, Partial& partial);
+  void JoinSegment(const Tile& tile, const AttentionCall& call, int64_t segment, Partial& running, const Partial& next);
+  void WriteOut(const Tile& tile, const AttentionCall& call, const Partial& partial);
+  static Range Visible(const Tile& tile, const AttentionCall& call, int row, int64_t start, int64_t tokens);
+
+  const kv::CodecKernels& codec_;
+  const AttentionKernels& kernels_;
+  const RowKernels& row_kernels_;
+  WorkerPool& pool_;
+  const KvPool& kv_;
+  std::vector<Tile> tiles_;
+  std::vector<Scratch> scratch_;  // per thread
+  std::vector<Partial> partials_;
+  std::vector<std::pair<int64_t, int64_t>> work_;  // (tile, segment)
+};
+
+}  // namespace nibble::engine
+
+#endif  // NIBBLE_ENGINE_BACKENDS_CPU_ATTENTION_H_

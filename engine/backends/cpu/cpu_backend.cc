@@ -1,0 +1,194 @@
+#include "engine/backends/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kvcache/base/check.h"
+#include "kvcache/base/status_macros.h"
+
+namespace nibble::engine {
+namespace {
+
+// Work items are cut so that each takes some ten microseconds: much longer than handing it out.
+constexpr int64_t kRowsPerItem = 8;
+constexpr int64_t kPanelsPerItem = 4;
+// Rows that meet a run of panels before the next run is loaded: their codes stay in the L1 cache.
+constexpr int64_t kRowBlock = 8;
+
+int64_t Items(int64_t count, int64_t per_item) { return (count + per_item - 1) / per_item; }
+
+// Calls body(row) for every row, a few rows at a time, on the pool.
+template <typename Body>
+void ForRows(WorkerPool& pool, int64_t rows, const Body& body) {
+  pool.ParallelFor(Items(rows, kRowsPerItem), [&](int64_t item, int) {
+    const int64_t end = std::min(rows, (item + 1) * kRowsPerItem);
+    for (int64_t row = item * kRowsPerItem; row < end; ++row) body(row);
+  });
+}
+
+void DecodeTensorRow(const Tensor& tensor, int64_t row, float* out) {
+  const EncodingTraits& traits = TraitsOf(tensor.encoding);
+  const int64_t row_bytes = tensor.cols() / traits.block_elements * traits.block_bytes;
+  traits.decode(tensor.data.data() + row * row_bytes, absl::MakeSpan(out, tensor.cols()));
+}
+
+}  // namespace
+
+CpuBackend::CpuBackend(simd::Isa isa, WorkerPool& pool, const kv::Codec& codec)
+    : isa_(isa), pool_(pool), rows_(RowKernelsFor(isa)), kv_(codec), attention_(isa, pool, kv_) {}
+
+absl::StatusOr<std::unique_ptr<Matrix>> CpuBackend::LoadMatrix(absl::Span<const Tensor* const> parts,
+                                                               WeightMode weights, ActivationMode activations) {
+  return PackedMatrix::Pack(parts, weights, activations, pool_);
+}
+
+absl::Span<const float> CpuBackend::LoadVector(absl::Span<const Tensor* const> parts) {
+  auto values = std::make_unique<std::vector<float>>();
+  for (const Tensor* part : parts) {
+    const size_t at = values->size();
+    values->resize(at + part->cols());
+    DecodeTensorRow(*part, 0, values->data() + at);
+  }
+  vectors_.push_back(std::move(values));
+  return *vectors_.back();
+}
+
+absl::StatusOr<View> CpuBackend::AllocateView(int64_t rows, int64_t cols) {
+  NIBBLE_ASSIGN_OR_RETURN(AlignedBuffer buffer,
+                          AlignedBuffer::Allocate(rows * cols * static_cast<int64_t>(sizeof(float))));
+  buffers_.push_back(std::move(buffer));
+  return View{reinterpret_cast<float*>(buffers_.back().data()), rows, cols};
+}
+
+absl::Status CpuBackend::AllocateKv(const KvShape& shape, int64_t num_pages) { return kv_.Allocate(shape, num_pages); }
+
+void CpuBackend::Embed(const Tensor& table, absl::Span<const int32_t> ids, float scale, View out) {
+  ForRows(pool_, static_cast<int64_t>(ids.size()), [&](int64_t row) {
+    DecodeTensorRow(table, ids[row], out.row(row));
+    if (scale != 1.0f) rows_.scale(scale, out.cols, out.row(row));
+  });
+}
+
+void CpuBackend::Norm(View x, absl::Span<const float> weight, float epsilon, View out) {
+  ForRows(pool_, x.rows,
+          [&](int64_t row) { rows_.rms_norm(x.row(row), weight.data(), x.cols, epsilon, out.row(row)); });
+}
+
+void CpuBackend::NormHeads(View x, int64_t first_col, int heads, absl::Span<const float> weight, float epsilon) {
+  const int64_t dim = static_cast<int64_t>(weight.size());
+  ForRows(pool_, x.rows, [&](int64_t row) {
+    for (int h = 0; h < heads; ++h) {
+      float* head = x.row(row) + first_col + h * dim;
+      rows_.rms_norm(head, weight.data(), dim, epsilon, head);
+    }
+  });
+}
+
+void CpuBackend::Add(View x, View y, View out) {
+  ForRows(pool_, x.rows, [&](int64_t row) { rows_.add(x.row(row), y.row(row), x.cols, out.row(row)); });
+}
+
+void CpuBackend::Quantize(View x, int64_t groups) {
+  const size_t count = static_cast<size_t>(x.rows * groups);
+  if (scales_.size() < count) {
+    codes_.resize(count * kGroupSize);
+    scales_.resize(count);
+    scaled_sums_.resize(count);
+    biases_.resize(count);
+  }
+  quantized_ = {codes_.data(), scales_.data(), scaled_sums_.data(), biases_.data(), groups};
+  ForRows(pool_, x.rows, [&](int64_t row) { QuantizeRow(isa_, x.row(row), x.cols, row, quantized_); });
+}
+
+void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, Epilogue epilogue, View out) {
+  const auto& packed = static_cast<const PackedMatrix&>(matrix);
+  const auto& sections = packed.sections();
+  if (std::any_of(sections.begin(), sections.end(), [](const Section& s) { return !s.f32; })) {
+    Quantize(x, packed.groups());
+  }
+  for (const Section& section : sections) MatMulSection(x, section, bias, epilogue, out);
+}
+
+void CpuBackend::MatMulSection(View x, const Section& section, absl::Span<const float> bias, Epilogue epilogue,
+                               View out) {
+  const PanelKernel kernel = section.f32 ? FloatPanelKernel(isa_) : QuantizedPanelKernel(isa_, section.format);
+  const auto run_panel = [&](int64_t panel, int64_t first_row, int64_t rows) {
+    const int64_t output = section.first_output + panel * kPanelOutputs;
+    PanelArgs args;
+    args.panel = section.data.data() + panel * section.panel_bytes;
+    args.rows = rows;
+    args.x = &quantized_;
+    args.first_row = first_row;
+    args.x_f32 = x.row(first_row);
+    args.cols = x.cols;
+    args.bias = bias.empty() ? nullptr : bias.data() + output;
+    args.add = epilogue == Epilogue::kAdd;
+    args.out = out.row(first_row) + output;
+    args.out_stride = out.cols;
+    args.outputs = static_cast<int>(std::min<int64_t>(kPanelOutputs, section.num_outputs - panel * kPanelOutputs));
+    kernel(args);
+  };
+  pool_.ParallelFor(Items(section.panels(), kPanelsPerItem), [&](int64_t item, int) {
+    const int64_t end = std::min(section.panels(), (item + 1) * kPanelsPerItem);
+    for (int64_t row = 0; row < x.rows; row += kRowBlock) {
+      for (int64_t panel = item * kPanelsPerItem; panel < end; ++panel) {
+        run_panel(panel, row, std::min(kRowBlock, x.rows - row));
+      }
+    }
+  });
+}
+
+void CpuBackend::RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base,
+                            double linear_factor, View angles) {
+  const int half = shape.dims / 2;
+  for (const SequenceRows& sequence : batch) {
+    ForRows(pool_, sequence.num_rows, [&](int64_t r) {
+      float* row = angles.row(sequence.first_row + r);
+      const double position = static_cast<double>(sequence.position + r) / linear_factor;
+      for (int i = 0; i < half; ++i) {
+        const double angle = position * std::pow(base, -2.0 * i / shape.dims);
+        row[i] = static_cast<float>(std::cos(angle));
+        row[half + i] = static_cast<float>(std::sin(angle));
+      }
+    });
+  }
+}
+
+void CpuBackend::RopeStoreKv(absl::Span<const SequenceRows> batch, const AttentionShape& shape, const RopeShape& rope,
+                             View angles, int layer, View qkv) {
+  const int dim = shape.head_dim, half = rope.dims / 2;
+  const auto rotate = rope.interleaved ? rows_.rope_pairs : rows_.rope_halves;
+  for (const SequenceRows& sequence : batch) {
+    ForRows(pool_, sequence.num_rows, [&](int64_t r) {
+      const int64_t position = sequence.position + r;
+      const float* angle = angles.row(sequence.first_row + r);
+      float* row = qkv.row(sequence.first_row + r);
+      for (int h = 0; h < shape.num_heads + shape.num_kv_heads; ++h) rotate(angle, angle + half, rope.dims, row + h * dim);
+      const kv::PageId page = sequence.pages[position / kv::kPageTokens];
+      for (int h = 0; h < shape.num_kv_heads; ++h) {
+        const float* key = row + (shape.num_heads + h) * dim;
+        kv::StoreRaw(isa_, kv_.Head(page, layer, h), dim, static_cast<int>(position % kv::kPageTokens), key,
+                     key + shape.num_kv_heads * dim);
+      }
+    });
+  }
+}
+
+void CpuBackend::Attend(absl::Span<const SequenceRows> batch, const AttentionShape& shape, int layer, float scale,
+                        int64_t window, float softcap, View qkv, View out) {
+  attention_.Run(batch, {shape, layer, scale, window, softcap, qkv, out});
+}
+
+void CpuBackend::GatedAct(Activation activation, View gate_up, View out) {
+  const auto kernel = activation == Activation::kSilu ? rows_.silu_mul : rows_.gelu_tanh_mul;
+  ForRows(pool_, gate_up.rows, [&](int64_t row) {
+    const float* gate = gate_up.row(row);
+    kernel(gate, gate + out.cols, out.cols, out.row(row));
+  });
+}
+
+void CpuBackend::SoftCap(float cap, View x) {
+  ForRows(pool_, x.rows, [&](int64_t row) { rows_.soft_cap(cap, x.cols, x.row(row)); });
+}
+
+}  // namespace nibble::engine

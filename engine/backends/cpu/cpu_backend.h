@@ -1,0 +1,63 @@
+// The CPU as a Backend: panels of packed weights, Highway kernels, one worker pool.
+#ifndef NIBBLE_ENGINE_BACKENDS_CPU_CPU_BACKEND_H_
+#define NIBBLE_ENGINE_BACKENDS_CPU_CPU_BACKEND_H_
+
+#include <memory>
+#include <vector>
+
+#include "engine/backends/backend.h"
+#include "engine/backends/cpu/attention.h"
+#include "engine/backends/cpu/kv_pool.h"
+#include "engine/backends/cpu/matmul_kernels.h"
+#include "engine/backends/cpu/packed_matrix.h"
+#include "engine/backends/cpu/row_kernels.h"
+#include "engine/backends/cpu/worker_pool.h"
+
+namespace nibble::engine {
+
+class CpuBackend : public Backend {
+ public:
+  // `pool` and `codec` must outlive it.
+  CpuBackend(simd::Isa isa, WorkerPool& pool, const kv::Codec& codec);
+
+  absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, WeightMode weights,
+                                                     ActivationMode activations) override;
+  absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) override;
+  absl::StatusOr<View> AllocateView(int64_t rows, int64_t cols) override;
+  absl::Status AllocateKv(const KvShape& shape, int64_t num_pages) override;
+
+  void Embed(const Tensor& table, absl::Span<const int32_t> ids, float scale, View out) override;
+  void Norm(View x, absl::Span<const float> weight, float epsilon, View out) override;
+  void NormHeads(View x, int64_t first_col, int heads, absl::Span<const float> weight, float epsilon) override;
+  void Add(View x, View y, View out) override;
+  void MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, Epilogue epilogue, View out) override;
+  void RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base, double linear_factor,
+                  View angles) override;
+  void RopeStoreKv(absl::Span<const SequenceRows> batch, const AttentionShape& shape, const RopeShape& rope,
+                   View angles, int layer, View qkv) override;
+  void Attend(absl::Span<const SequenceRows> batch, const AttentionShape& shape, int layer, float scale,
+              int64_t window, float softcap, View qkv, View out) override;
+  void GatedAct(Activation activation, View gate_up, View out) override;
+  void SoftCap(float cap, View x) override;
+
+ private:
+  void Quantize(View x, int64_t groups);
+  void MatMulSection(View x, const Section& section, absl::Span<const float> bias, Epilogue epilogue, View out);
+
+  simd::Isa isa_;
+  WorkerPool& pool_;
+  const RowKernels& rows_;
+  KvPool kv_;
+  CpuAttention attention_;
+  std::vector<AlignedBuffer> buffers_;
+  std::vector<std::unique_ptr<std::vector<float>>> vectors_;
+  // The quantized input of the current product.
+  QuantizedRows quantized_;
+  std::vector<int8_t> codes_;
+  std::vector<float> scales_, scaled_sums_;
+  std::vector<int32_t> biases_;
+};
+
+}  // namespace nibble::engine
+
+#endif  // NIBBLE_ENGINE_BACKENDS_CPU_CPU_BACKEND_H_

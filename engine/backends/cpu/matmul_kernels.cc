@@ -1,0 +1,353 @@
+#include "engine/backends/cpu/matmul_kernels.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <limits>
+
+#include "kvcache/base/check.h"
+#include "kvcache/simd/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "engine/backends/cpu/matmul_kernels.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target.h.
+#include "hwy/highway.h"
+#include "kvcache/simd/vec16-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+#if HWY_TARGET == HWY_AVX3_DL
+NIBBLE_BEFORE_VNNI
+#endif
+namespace nibble {
+namespace engine {
+namespace HWY_NAMESPACE {
+
+using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary of this target
+
+constexpr int kCodeBytes4 = 256;
+constexpr int kCodeBytes8 = 512;
+
+HWY_INLINE int32_t LoadFour(const int8_t* x) {
+  int32_t four;
+  std::memcpy(&four, x, 4);
+  return four;
+}
+
+// GroupDot4 / GroupDot8: dots[r] = the 16 outputs' integer dot products of one group with row r.
+
+#if HWY_TARGET == HWY_AVX3_DL
+
+template <int kRows>
+HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
+                          int64_t /*bias_stride*/, I16* dots) {
+  const __m512i low_mask = _mm512_set1_epi8(15);
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r].v[0].raw = _mm512_setzero_si512();
+  NIBBLE_UNROLL for (int pair = 0; pair < 4; ++pair) {
+    const __m512i packed = _mm512_loadu_si512(codes + pair * 64);
+    const __m512i low = _mm512_and_si512(packed, low_mask);
+    const __m512i high = _mm512_and_si512(_mm512_srli_epi16(packed, 4), low_mask);
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+      const int8_t* row = x + r * stride + pair * 8;
+      __m512i& dot = dots[r].v[0].raw;
+      dot = _mm512_dpbusd_epi32(dot, low, _mm512_set1_epi32(LoadFour(row)));
+      dot = _mm512_dpbusd_epi32(dot, high, _mm512_set1_epi32(LoadFour(row + 4)));
+    }
+  }
+}
+
+// The instruction multiplies unsigned by signed bytes: weights are shifted to unsigned, and the bias takes the shift
+// out again.
+template <int kRows>
+HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* biases,
+                          int64_t bias_stride, I16* dots) {
+  const __m512i shift = _mm512_set1_epi8(static_cast<char>(0x80));
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r].v[0].raw = _mm512_set1_epi32(biases[r * bias_stride]);
+  NIBBLE_UNROLL for (int block = 0; block < 8; ++block) {
+    const __m512i weights = _mm512_xor_si512(_mm512_loadu_si512(codes + block * 64), shift);
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+      __m512i& dot = dots[r].v[0].raw;
+      dot = _mm512_dpbusd_epi32(dot, weights, _mm512_set1_epi32(LoadFour(x + r * stride + block * 4)));
+    }
+  }
+}
+
+constexpr int kMaxRows = 8;
+
+#elif HWY_TARGET == HWY_AVX2
+
+// Nothing saturates: a pair sum is at most 2 * 15 * 127 = 3810, and eight of them 30480, below 2^15.
+template <int kRows>
+HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
+                          int64_t /*bias_stride*/, I16* dots) {
+  const __m256i low_mask = _mm256_set1_epi8(15);
+  __m256i sums[kRows][2];
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm256_setzero_si256();
+  NIBBLE_UNROLL for (int pair = 0; pair < 4; ++pair) {
+    NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
+      const __m256i packed =
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + pair * 64 + half * 32));
+      const __m256i low = _mm256_and_si256(packed, low_mask);
+      const __m256i high = _mm256_and_si256(_mm256_srli_epi16(packed, 4), low_mask);
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+        const int8_t* row = x + r * stride + pair * 8;
+        const __m256i even = _mm256_maddubs_epi16(low, _mm256_set1_epi32(LoadFour(row)));
+        const __m256i odd = _mm256_maddubs_epi16(high, _mm256_set1_epi32(LoadFour(row + 4)));
+        sums[r][half] = _mm256_add_epi16(sums[r][half], _mm256_add_epi16(even, odd));
+      }
+    }
+  }
+  const __m256i ones = _mm256_set1_epi16(1);
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+    NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
+      dots[r].v[half].raw = _mm256_madd_epi16(sums[r][half], ones);
+    }
+  }
+}
+
+// |w| times x with w's sign. Nothing saturates: 2 * 128 * 127 = 32512, below 2^15. (Activations are never -128.)
+template <int kRows>
+HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
+                          int64_t /*bias_stride*/, I16* dots) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+    dots[r].v[0].raw = dots[r].v[1].raw = _mm256_setzero_si256();
+  }
+  NIBBLE_UNROLL for (int block = 0; block < 8; ++block) {
+    NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
+      const __m256i weights = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + block * 64 + half * 32));
+      const __m256i magnitude = _mm256_abs_epi8(weights);
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+        const __m256i row = _mm256_set1_epi32(LoadFour(x + r * stride + block * 4));
+        const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(row, weights));
+        __m256i& dot = dots[r].v[half].raw;
+        dot = _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, ones));
+      }
+    }
+  }
+}
+
+constexpr int kMaxRows = 4;
+
+#else
+
+HWY_INLINE int CodeAt(const uint8_t* codes, int bits, int block, int output, int i) {
+  if (bits == 8) return static_cast<int8_t>(codes[block * 64 + output * 4 + i]);
+  return (codes[block / 2 * 64 + output * 4 + i] >> (block % 2 * 4)) & 15;
+}
+
+template <int kRows>
+HWY_INLINE void PlainDot(int bits, const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots) {
+  for (int r = 0; r < kRows; ++r) {
+    int32_t sums[16] = {};
+    for (int k = 0; k < kGroupSize; ++k) {
+      for (int output = 0; output < 16; ++output) {
+        sums[output] += CodeAt(codes, bits, k / 4, output, k % 4) * x[r * stride + k];
+      }
+    }
+    dots[r] = LoadInt(sums);
+  }
+}
+
+template <int kRows>
+HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
+                          int64_t /*bias_stride*/, I16* dots) {
+  PlainDot<kRows>(4, codes, x, stride, dots);
+}
+
+template <int kRows>
+HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
+                          int64_t /*bias_stride*/, I16* dots) {
+  PlainDot<kRows>(8, codes, x, stride, dots);
+}
+
+constexpr int kMaxRows = 4;
+
+#endif
+
+template <bool kHalf>
+HWY_INLINE V16 LoadParams(const std::byte* params) {
+  if constexpr (kHalf) {
+    return LoadHalf(reinterpret_cast<const uint16_t*>(params));
+  } else {
+    return Load(reinterpret_cast<const float*>(params));
+  }
+}
+
+// Adds bias, joins what is there, and writes the panel's outputs of one row.
+HWY_INLINE void WriteRow(const PanelArgs& a, int64_t row, V16 sum) {
+  float* out = a.out + row * a.out_stride;
+  if (HWY_LIKELY(a.outputs == 16)) {
+    if (a.bias != nullptr) sum = Add(sum, Load(a.bias));
+    if (a.add) sum = Add(Load(out), sum);
+    Store(sum, out);
+    return;
+  }
+  HWY_ALIGN float lanes[16];
+  Store(sum, lanes);
+  for (int i = 0; i < a.outputs; ++i) {
+    const float value = a.bias != nullptr ? lanes[i] + a.bias[i] : lanes[i];
+    out[i] = a.add ? out[i] + value : value;
+  }
+}
+
+template <int kBits, bool kHasMin, bool kHalf, int kRows>
+HWY_INLINE void QuantizedTile(const PanelArgs& a, int64_t row) {
+  constexpr int kParamBytes = 16 * (kHalf ? 2 : 4);
+  constexpr int kGroupBytes = (kBits == 4 ? kCodeBytes4 : kCodeBytes8) + kParamBytes * (kHasMin ? 2 : 1);
+  const int64_t groups = a.x->groups, stride = groups * kGroupSize;
+  const int8_t* x = a.x->codes + (a.first_row + row) * stride;
+  const int64_t first = (a.first_row + row) * groups;
+  V16 sums[kRows];
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r] = Zero();
+  for (int64_t step = 0; step < groups; ++step) {
+#if defined(NIBBLE_REORDER_SUMS) && HWY_TARGET == HWY_SCALAR
+    const int64_t g = groups - 1 - step;
+#else
+    const int64_t g = step;
+#endif
+    const std::byte* group = a.panel + g * kGroupBytes;
+    const auto* codes = reinterpret_cast<const uint8_t*>(group);
+    const std::byte* params = group + (kBits == 4 ? kCodeBytes4 : kCodeBytes8);
+    I16 dots[kRows];
+    if constexpr (kBits == 4) {
+      GroupDot4<kRows>(codes, x + g * kGroupSize, stride, nullptr, 0, dots);
+    } else {
+      GroupDot8<kRows>(codes, x + g * kGroupSize, stride, a.x->biases + first + g, groups, dots);
+    }
+    const V16 scale = LoadParams<kHalf>(params);
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+      const V16 x_scale = Set(a.x->scales[first + r * groups + g]);
+      sums[r] = Fma(ToFloat(dots[r]), Mul(x_scale, scale), sums[r]);
+    }
+    if constexpr (kHasMin) {
+      const V16 min = LoadParams<kHalf>(params + kParamBytes);
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+        sums[r] = Fma(Set(a.x->scaled_sums[first + r * groups + g]), min, sums[r]);
+      }
+    }
+  }
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) WriteRow(a, row + r, sums[r]);
+}
+
+template <int kBits, bool kHasMin, bool kHalf>
+void QuantizedPanel(const PanelArgs& a) {
+  int64_t row = 0;
+  for (; row + kMaxRows <= a.rows; row += kMaxRows) QuantizedTile<kBits, kHasMin, kHalf, kMaxRows>(a, row);
+  if constexpr (kMaxRows > 4) {
+    for (; row + 4 <= a.rows; row += 4) QuantizedTile<kBits, kHasMin, kHalf, 4>(a, row);
+  }
+  for (; row + 2 <= a.rows; row += 2) QuantizedTile<kBits, kHasMin, kHalf, 2>(a, row);
+  for (; row < a.rows; ++row) QuantizedTile<kBits, kHasMin, kHalf, 1>(a, row);
+}
+
+template <int kRows>
+HWY_INLINE void FloatTile(const PanelArgs& a, int64_t row) {
+  const auto* weights = reinterpret_cast<const float*>(a.panel);
+  const float* x = a.x_f32 + row * a.cols;
+  V16 sums[kRows];
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r] = Zero();
+  for (int64_t step = 0; step < a.cols; ++step) {
+#if defined(NIBBLE_REORDER_SUMS) && HWY_TARGET == HWY_SCALAR
+    const int64_t k = a.cols - 1 - step;
+#else
+    const int64_t k = step;
+#endif
+    const V16 w = Load(weights + k * 16);
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r] = Fma(Set(x[r * a.cols + k]), w, sums[r]);
+  }
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) WriteRow(a, row + r, sums[r]);
+}
+
+void FloatPanel(const PanelArgs& a) {
+  int64_t row = 0;
+  for (; row + kMaxRows <= a.rows; row += kMaxRows) FloatTile<kMaxRows>(a, row);
+  for (; row < a.rows; ++row) FloatTile<1>(a, row);
+}
+
+PanelKernel ChoosePanel(const GroupFormat& format) {
+  if (format == GroupFormat{4, true, true}) return QuantizedPanel<4, true, true>;
+  if (format == GroupFormat{4, true, false}) return QuantizedPanel<4, true, false>;
+  if (format == GroupFormat{8, false, true}) return QuantizedPanel<8, false, true>;
+  NIBBLE_CHECK((format == GroupFormat{8, true, false}));
+  return QuantizedPanel<8, true, false>;
+}
+
+PanelKernel ChooseFloatPanel() { return FloatPanel; }
+
+// The largest magnitude of a group as the bits of a float: integer maxima are exact and order NaN above infinity.
+HWY_INLINE uint32_t LargestBits(const float* group) {
+  uint32_t largest = 0;
+  for (int i = 0; i < kGroupSize; ++i) {
+    largest = std::max(largest, std::bit_cast<uint32_t>(group[i]) & 0x7FFFFFFFu);
+  }
+  return largest;
+}
+
+HWY_INLINE void StoreCodes(I16 a, int8_t* out) {
+  const hn::Rebind<int8_t, I> bytes;
+  NIBBLE_PARTS hn::StoreU(hn::DemoteTo(bytes, a.v[i]), bytes, out + i * kLanes);
+}
+
+HWY_INLINE int32_t SumCodes(const int8_t* codes) {
+  int32_t sum = 0;
+  for (int i = 0; i < kGroupSize; ++i) sum += codes[i];
+  return sum;
+}
+
+HWY_INLINE void QuantizeGroup(const float* group, int8_t* codes, float* scale) {
+  const uint32_t bits = LargestBits(group);
+  const float largest = std::bit_cast<float>(bits);
+  // Below 1e-30 the inverse would overflow: such a group is zero.
+  const bool zero = bits < std::bit_cast<uint32_t>(1e-30f), finite = bits < 0x7F800000u;
+  if (zero || !finite) {
+    std::memset(codes, 0, kGroupSize);
+    *scale = finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+    return;
+  }
+  *scale = largest / 127.0f;
+  const V16 inverse = Set(127.0f / largest);
+  StoreCodes(NearestInt(Mul(Load(group), inverse)), codes);
+  StoreCodes(NearestInt(Mul(Load(group + 16), inverse)), codes + 16);
+}
+
+void QuantizeOneRow(const float* x, int64_t cols, int64_t row, const QuantizedRows& out) {
+  for (int64_t g = 0; g < out.groups; ++g) {
+    const int64_t at = row * out.groups + g;
+    int8_t* codes = out.codes + at * kGroupSize;
+    if ((g + 1) * kGroupSize <= cols) {
+      QuantizeGroup(x + g * kGroupSize, codes, &out.scales[at]);
+    } else {
+      float padded[kGroupSize] = {};
+      std::copy(x + g * kGroupSize, x + cols, padded);
+      QuantizeGroup(padded, codes, &out.scales[at]);
+    }
+    const int32_t sum = SumCodes(codes);
+    out.scaled_sums[at] = out.scales[at] * static_cast<float>(sum);
+    out.biases[at] = -128 * sum;
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace engine
+}  // namespace nibble
+#if HWY_TARGET == HWY_AVX3_DL
+NIBBLE_AFTER_VNNI
+#endif
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace nibble::engine {
+
+PanelKernel QuantizedPanelKernel(simd::Isa isa, const GroupFormat& format) {
+  return NIBBLE_FOR_ISA(isa, ChoosePanel(format));
+}
+
+PanelKernel FloatPanelKernel(simd::Isa isa) { return NIBBLE_FOR_ISA(isa, ChooseFloatPanel()); }
+
+void QuantizeRow(simd::Isa isa, const float* x, int64_t cols, int64_t row, const QuantizedRows& out) {
+  NIBBLE_FOR_ISA(isa, QuantizeOneRow(x, cols, row, out));
+}
+
+}  // namespace nibble::engine
+#endif  // HWY_ONCE

@@ -1,0 +1,70 @@
+#include "engine/backends/cpu/worker_pool.h"
+
+#include "kvcache/base/check.h"
+
+namespace nibble::engine {
+namespace {
+
+// About 50 microseconds: longer than the serial stretches between the loops of one step, far shorter than idle time.
+constexpr int kSpins = 2000;
+
+void Relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+WorkerPool::WorkerPool(int threads) {
+  NIBBLE_CHECK(threads >= 1);
+  for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { WorkerMain(thread); });
+}
+
+WorkerPool::~WorkerPool() {
+  stopping_ = true;
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void WorkerPool::Run(int64_t count, void* context, Function function) {
+  function_ = function;
+  context_ = context;
+  count_ = count;
+  next_.store(0, std::memory_order_relaxed);
+  busy_.store(static_cast<int32_t>(workers_.size()), std::memory_order_relaxed);
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
+  Work(0);
+  // The loop is at its end: the others finish their last items, so spinning is short. On an overcommitted machine a
+  // worker may have been descheduled: give it the core.
+  for (int spin = 0; busy_.load(std::memory_order_acquire) != 0; ++spin) {
+    if (spin < kSpins) {
+      Relax();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+void WorkerPool::Work(int thread) {
+  for (int64_t i = next_.fetch_add(1, std::memory_order_relaxed); i < count_;
+       i = next_.fetch_add(1, std::memory_order_relaxed)) {
+    function_(context_, i, thread);
+  }
+}
+
+void WorkerPool::WorkerMain(int thread) {
+  uint32_t seen = 0;
+  while (true) {
+    for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin) Relax();
+    generation_.wait(seen, std::memory_order_acquire);
+    seen = generation_.load(std::memory_order_acquire);
+    if (stopping_) return;
+    Work(thread);
+    busy_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+}  // namespace nibble::engine

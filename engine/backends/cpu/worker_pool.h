@@ -1,0 +1,59 @@
+// A persistent pool that runs one parallel loop at a time. Workers spin briefly for the next loop, then sleep, so that
+// a busy engine pays about a microsecond per loop and an idle daemon uses no CPU.
+#ifndef NIBBLE_ENGINE_BACKENDS_CPU_WORKER_POOL_H_
+#define NIBBLE_ENGINE_BACKENDS_CPU_WORKER_POOL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace nibble::engine {
+
+class WorkerPool {
+ public:
+  // `threads` >= 1 counts the calling thread.
+  explicit WorkerPool(int threads);
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls body(i, thread) for i in [0, count), thread in [0, threads()); returns when all are done. Which thread runs
+  // which i is not determined: results must not depend on it. One caller at a time; body must not call ParallelFor.
+  template <typename Body>
+  void ParallelFor(int64_t count, Body&& body) {
+    if (count <= 0) return;
+    if (count == 1 || workers_.empty()) {
+      for (int64_t i = 0; i < count; ++i) body(i, 0);
+      return;
+    }
+    Run(count, const_cast<void*>(static_cast<const void*>(&body)), [](void* context, int64_t i, int thread) {
+      (*static_cast<std::remove_reference_t<Body>*>(context))(i, thread);
+    });
+  }
+
+ private:
+  using Function = void (*)(void* context, int64_t i, int thread);
+
+  void Run(int64_t count, void* context, Function function);
+  void Work(int thread);
+  void WorkerMain(int thread);
+
+  // The current loop: written by Run before generation_ moves, read by workers after they see it move.
+  Function function_ = nullptr;
+  void* context_ = nullptr;
+  int64_t count_ = 0;
+  bool stopping_ = false;
+
+  alignas(64) std::atomic<uint32_t> generation_ = 0;
+  alignas(64) std::atomic<int64_t> next_ = 0;
+  alignas(64) std::atomic<int32_t> busy_ = 0;  // workers that have not finished the current loop
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace nibble::engine
+
+#endif  // NIBBLE_ENGINE_BACKENDS_CPU_WORKER_POOL_H_

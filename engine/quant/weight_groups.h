@@ -1,0 +1,46 @@
+// Weights as integer codes in groups of 32 inputs: value = scale * code + min.
+//
+// Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K and Q8_0 map onto it without another rounding. Everything else is rounded here:
+// `w8` to symmetric int8 with an f16 scale, `w4` to unsigned 4 bits with f16 scale and min.
+#ifndef NIBBLE_ENGINE_QUANT_WEIGHT_GROUPS_H_
+#define NIBBLE_ENGINE_QUANT_WEIGHT_GROUPS_H_
+
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "engine/weights/weight_source.h"
+
+namespace nibble::engine {
+
+inline constexpr int kGroupSize = 32;
+
+// How the groups of one matrix are kept.
+struct GroupFormat {
+  int bits = 8;             // 4: codes 0..15, always with min; 8: codes -128..127
+  bool has_min = false;     // otherwise min is 0
+  bool half_params = true;  // scale and min are f16 exactly; otherwise f32
+
+  bool operator==(const GroupFormat&) const = default;
+};
+
+enum class GroupRounding { kAsInFile, kToW8, kToW4 };
+
+GroupFormat FormatOf(Encoding encoding, GroupRounding rounding);
+
+// One row of a matrix. codes: [groups * 32] (zero past the row's end); scales, mins: [groups].
+struct GroupRow {
+  absl::Span<int8_t> codes;
+  absl::Span<float> scales;
+  absl::Span<float> mins;
+};
+
+// REQUIRES: row < tensor.rows(); the spans hold ceil(cols / 32) groups. `scratch` holds tensor.cols() floats.
+void ReadGroupRow(const Tensor& tensor, int64_t row, GroupRounding rounding, absl::Span<float> scratch, GroupRow out);
+
+// Rounds 32 values. Exposed for tests: the largest error is half a step.
+void RoundGroupW8(absl::Span<const float> values, int8_t* codes, float* scale);
+void RoundGroupW4(absl::Span<const float> values, int8_t* codes, float* scale, float* min);
+
+}  // namespace nibble::engine
+
+#endif  // NIBBLE_ENGINE_QUANT_WEIGHT_GROUPS_H_
