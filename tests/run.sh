@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Installs packages, builds, and runs every check. Ends with one line: N passed, N failed[, N skipped].
+#
+# usage: run.sh [--fast]
+#   --fast   only what takes under a minute once built: the checks of the source and the tests labelled `fast`
+#
+# All of it: the checks, every test of the release build, those of kvcache, scheduler and engine under ThreadSanitizer,
+# all that need no real model under Address- and UndefinedBehaviorSanitizer, each fuzz target for a minute, and the Python
+# client against a running daemon. Logs lie in build/test-logs/.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+case "${1:-}" in
+  '') fast=false ;;
+  --fast) fast=true ;;
+  --help) sed -n 's/^# \?//p' tests/run.sh | sed -n '/^usage/,/^$/p'; exit 0 ;;
+  *) echo "usage: run.sh [--fast]" >&2; exit 2 ;;
+esac
+
+logs=build/test-logs
+mkdir -p "$logs"
+passed=0 failed=0 skipped=0
+jobs="$(nproc)"
+
+# count PASSED FAILED SKIPPED
+count() { ((passed += $1, failed += $2, skipped += $3)) || true; }
+
+finish() {
+  echo
+  echo "$passed passed, $failed failed$( ((skipped)) && echo ", $skipped skipped")"
+  ((failed == 0 && passed > 0))
+  exit
+}
+
+# step NAME COMMAND...: runs it with its output in a log, which is shown where it fails.
+step() {
+  local name="$1" start=$SECONDS
+  shift
+  printf '%-36s ' "$name"
+  if "$@" >"$logs/$name.log" 2>&1; then
+    echo "ok, $((SECONDS - start)) s"
+    return 0
+  fi
+  echo "FAILED, $((SECONDS - start)) s"
+  grep -vE '^ *(Start +)?[0-9]+(/[0-9]+ Test +#[0-9]+)?: .*(Passed +[0-9.]+ sec)?$' "$logs/$name.log" | tail -n 80 | sed 's/^/    /'
+  return 1
+}
+
+# prepare NAME COMMAND...: what nothing else works without; only its failure is counted.
+prepare() { step "$@" || { count 0 1 0; return 1; }; }
+
+# build PRESET [TARGET...]
+build() {
+  local preset="$1"
+  shift
+  # A configured folder reconfigures itself where a CMakeLists.txt has changed.
+  if [[ ! -f build/$preset/build.ninja ]]; then
+    prepare "configure-$preset" cmake --preset "$preset" || return 1
+  fi
+  prepare "build-$preset" cmake --build "build/$preset" -j "$jobs" ${1:+--target "$@"}
+}
+
+# run_ctest PRESET [CTEST OPTION...]: counts each test.
+run_ctest() {
+  local preset="$1" report="$PWD/$logs/ctest-$1.xml" launcher=()
+  shift
+  # ThreadSanitizer of GCC 12 does not know the address layouts of newer kernels.
+  if [[ $preset == tsan ]] && setarch -R true 2>/dev/null; then launcher=(setarch -R); fi
+  rm -f "$report"
+  step "test-$preset" "${launcher[@]}" ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure --no-tests=error \
+    --output-junit "$report" "$@"
+  count_report "$report"
+}
+
+count_report() {
+  local total failures not_run
+  [[ -f $1 ]] || { count 0 1 0; return; }
+  read -r total failures not_run < <(python3 - "$1" <<'EOF'
+import sys
+import xml.etree.ElementTree as tree
+suite = tree.parse(sys.argv[1]).getroot()
+print(*(int(suite.get(key, 0)) for key in ("tests", "failures", "skipped")))
+EOF
+  )
+  count $((total - failures - not_run)) "$failures" "$not_run"
+}
+
+# run_python NAME FILE [PYTHON]: counts each test of a unittest file.
+run_python() {
+  step "$1" "${3:-python3}" "$2"
+  local status=$? total bad
+  total="$(sed -n 's/^Ran \([0-9]*\) tests\?.*/\1/p' "$logs/$1.log" | tail -n 1)"
+  bad="$(grep -cE '^(FAIL|ERROR): ' "$logs/$1.log")"
+  if [[ -z $total ]] || ((status != 0 && bad == 0)); then count 0 1 0; else count $((total - bad)) "$bad" 0; fi
+}
+
+# The Python client's packages, in an environment of their own that later runs find again.
+client_environment() {
+  local stamp=build/python/requirements.txt
+  cmp -s tests/conformance/requirements.txt "$stamp" && return
+  rm -rf build/python
+  python3 -m venv build/python && build/python/bin/pip install -q -r tests/conformance/requirements.txt &&
+    cp tests/conformance/requirements.txt "$stamp"
+}
+
+prepare packages deploy/install_packages.sh --tests || finish
+run_python layering tests/layering_test.py
+run_python packages-list tests/packages_test.py
+run_python format tests/format_test.py
+run_python fetch-model tests/deploy/fetch_model_test.py
+run_python install-packages tests/deploy/install_packages_test.py
+build release || finish
+
+if $fast; then
+  run_ctest release -L fast
+  finish
+fi
+
+prepare models deploy/fetch_model.py smollm2 qwen2.5-coder-0.5b gemma3-270m
+run_ctest release
+prepare client-environment client_environment && run_python clients tests/conformance/python_client_test.py build/python/bin/python
+build tsan && run_ctest tsan -LE model
+build asan && run_ctest asan -LE model
+build fuzz fuzz_targets nibble_scheduler && run_ctest fuzz -L fuzz
+finish
