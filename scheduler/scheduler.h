@@ -1,21 +1,146 @@
-// Decides who runs in each step. Plan and Commit have no side effect outside the scheduler and its leases.
+// Decides who runs in each step. Plan and Commit have no side effect outside the scheduler, its leases and the sinks.
+//
+// One step: Plan(now) → engine → Commit(results, now). Deterministic: the same calls give the same plans. No clock:
+// time is an argument. Thread: one owner; only admission() may be used from any thread.
+//
+// A plan holds every running sequence that has one token left to compute (a decode), then chunks of prompts, the
+// highest priority and the oldest first, under the token budget. Where a running sequence needs a page and none is
+// left, the newest sequence of the lowest priority is preempted: it gives its pages back and resumes later from what
+// the prefix index still has. The first in rank is never preempted and admission proved that it fits, so it always
+// ends.
 #ifndef NIBBLE_SCHEDULER_SCHEDULER_H_
 #define NIBBLE_SCHEDULER_SCHEDULER_H_
 
 #include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "engine/engine.h"
+#include "kvcache/cache.h"
+#include "scheduler/admission.h"
 #include "scheduler/counters.h"
+#include "scheduler/options.h"
 #include "scheduler/request.h"
+#include "scheduler/sequence.h"
+#include "scheduler/waiting_queue.h"
 
 namespace nibble::sched {
 
-struct SchedulerOptions {
-  int64_t step_tokens = 512;      // token budget of one step; decodes first, then prompt chunks
-  int64_t max_sequences = 64;     // running at once
-  int64_t max_queue = 1024;       // waiting requests
-  int64_t max_queue_per_tenant = 256;
-  int64_t max_queue_tokens = 1 << 22;  // prompt tokens of waiting requests
-  Nanos retry_after = 1'000'000'000;   // hint given with RESOURCE_EXHAUSTED
+// One live sequence as an observer sees it.
+struct SequenceView {
+  std::string tenant;
+  std::string id;
+  int index = 0;
+  SequenceState state = SequenceState::kWaiting;
+  bool paused = false;
+  bool preempted = false;
+  int64_t tokens = 0;    // prompt and generated
+  int64_t computed = 0;  // of those, in pages
+  int64_t planned = 0;   // tokens in the step in flight
+  int64_t pages = 0;
+};
+
+class Scheduler {
+ public:
+  Scheduler(const SchedulerOptions& options, const Limits& limits);
+
+  // Proves requests and bounds the queue; the only part that other threads may call.
+  Admission& admission() { return admission_; }
+
+  // The following four REQUIRE that no step is in flight. They may call sinks.
+
+  // admission().Admit and Enqueue in one.
+  absl::Status Submit(Request request, TokenSink* sink);
+  // Takes a request that admission().Admit has accepted.
+  void Enqueue(Request request, TokenSink* sink);
+  // Ends all choices of a live request now, in whatever state they are; their pages are free on return. kDeadline ends
+  // them with FinishReason::kDeadline, every other cause with kCancelled. Unknown ids are ignored.
+  void Cancel(absl::string_view tenant, absl::string_view id, CancelCause cause);
+  void CancelAll(CancelCause cause);
+
+  // The reader of a paused request has caught up. Unknown ids are ignored.
+  void Resume(absl::string_view tenant, absl::string_view id);
+  // Frees all pages that only the prefix index keeps.
+  void FlushIndex() { cache_.FlushIndex(); }
+
+  // Ends what is past its deadline, then decides the next step. An empty plan means that nothing can run before a
+  // Submit, a Resume or next_deadline(), and needs no Commit. The plan is valid until Commit returns.
+  const engine::StepPlan& Plan(Nanos now);
+  // Advances exactly what was planned. REQUIRES: a plan that is not empty, and its results.
+  void Commit(const engine::StepResult& results, Nanos now);
+
+  bool idle() const { return live_.empty(); }
+  // Of all live requests; kNoDeadline if there is none.
+  Nanos next_deadline() const { return deadlines_.empty() ? kNoDeadline : deadlines_.begin()->first; }
+  Counters counters() const;
+
+  // For tests and debugging: the live sequences in order of arrival, the pages, and whether everything agrees.
+  std::vector<SequenceView> Sequences() const;
+  const kv::Cache& cache() const { return cache_; }
+  void CheckInvariants() const;
+
+ private:
+  // One sequence's part of the step in flight.
+  struct Row {
+    Sequence* sequence = nullptr;
+    int64_t num_tokens = 0;
+    bool samples = false;
+  };
+  struct Tenant {
+    int64_t live_requests = 0;
+    uint64_t last_start = 0;
+  };
+  using Key = std::pair<std::string, std::string>;  // tenant, id
+
+  // plan.cc
+  void ExpireDeadlines(Nanos now);
+  bool GrowRunning();
+  void StartWaiting(Nanos now);
+  bool TryStart(Sequence& sequence, Nanos now);
+  void NoteFirstStart(Sequence& sequence, Nanos now);
+  void Run(Sequence& sequence);
+  Sequence* VictimOfStart(const Sequence& sequence) const;
+  Sequence& VictimOfGrowth() const;
+  void Preempt(Sequence& sequence);
+  void FillPlan();
+  int64_t ChunkSize(const Sequence& sequence, int64_t budget) const;
+  void AddRow(Sequence& sequence, int64_t num_tokens);
+
+  // commit.cc
+  void Advance(const Row& row, const engine::SequenceResult& result, Nanos now);
+  void AcceptToken(Sequence& sequence, const engine::SequenceResult& result, Nanos now);
+  void ReportPromptLogprobs(Sequence& sequence, const engine::SequenceResult& result);
+
+  // scheduler.cc
+  LiveRequest* FindLive(absl::string_view tenant, absl::string_view id);
+  void CancelRequest(LiveRequest& request, CancelCause cause);
+  void ReleaseChoices(LiveRequest& request);
+  void Finish(Sequence& sequence, FinishReason reason, int32_t stop_token_id = -1);
+  void Retire(LiveRequest& request);
+
+  const SchedulerOptions options_;
+  const Limits limits_;
+  Admission admission_;
+  kv::Cache cache_;
+  std::map<uint64_t, std::unique_ptr<LiveRequest>> live_;  // by order of arrival
+  absl::flat_hash_map<Key, LiveRequest*> by_id_;
+  absl::flat_hash_map<std::string, Tenant> tenants_;
+  std::set<std::pair<Nanos, uint64_t>> deadlines_;  // (deadline, order), of live requests that have one
+  std::vector<Sequence*> running_;                  // those with a lease, paused ones included; by rank
+  WaitingQueue waiting_;
+  uint64_t next_order_ = 0;
+  uint64_t next_start_ = 1;
+  engine::StepPlan plan_;
+  std::vector<Row> rows_;  // of plan_; not empty: a step is in flight
+  Counters counters_;
 };
 
 }  // namespace nibble::sched

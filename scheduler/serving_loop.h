@@ -1,5 +1,10 @@
 // The loop thread: drains messages, plans, runs the engine, commits. It owns all mutable serving state; everyone else
 // sends it messages and never blocks it (law 5).
+//
+// Submit decides at once, on the caller's thread: the scheduler's Admission is synchronized and counts what waits. What
+// it accepts goes to the mailbox; messages of one thread are applied in the order in which they were sent, between
+// steps. With nothing to run the thread sleeps; only while live requests cannot run (all paused) but have deadlines
+// does it look at the clock every 20 ms.
 #ifndef NIBBLE_SCHEDULER_SERVING_LOOP_H_
 #define NIBBLE_SCHEDULER_SERVING_LOOP_H_
 
@@ -19,25 +24,32 @@ class ServingLoop {
   ServingLoop(engine::Engine* engine, const SchedulerOptions& options, std::function<Nanos()> clock);
   // Stops as Stop() does.
   ~ServingLoop();
+  ServingLoop(const ServingLoop&) = delete;
+  ServingLoop& operator=(const ServingLoop&) = delete;
 
   void Start();
   // Ends every live request with kCancelled (cause kDrain) and joins the thread. Idempotent.
   void Stop();
 
   // Any thread. Hands the request over. Fails at once, keeping nothing: RESOURCE_EXHAUSTED (queue full, by count or by
-  // tokens), ALREADY_EXISTS (id live within the tenant), INVALID_ARGUMENT (needs more pages than the pool has),
-  // UNAVAILABLE (draining). On OK, `sink` gets exactly one OnFinish per choice.
+  // tokens; RetryAfter of admission.h gives the hint), ALREADY_EXISTS (id live within the tenant), INVALID_ARGUMENT (a
+  // field that Validate refuses, or more pages than the pool has), UNAVAILABLE (draining or stopped). On OK, `sink`
+  // gets exactly one OnFinish per choice. An id is free again when its last OnFinish has returned.
   absl::Status Submit(Request request, TokenSink* sink);
-  // Any thread. Ends all choices of a live request; unknown ids are ignored. Pages are free within one step.
+  // Any thread. Ends all choices of a live request, with kDeadline for that cause, else with kCancelled; unknown ids
+  // are ignored. Pages are free within one step.
   void Cancel(const std::string& tenant, const std::string& id, CancelCause cause);
   // Any thread. The reader of a paused request has caught up.
   void Resume(const std::string& tenant, const std::string& id);
+  // Any thread. Frees the pages that only the prefix index keeps.
+  void FlushIndex();
   // Any thread. Submit refuses from now on; live requests go on.
   void BeginDrain();
 
   // Any thread; never waits for a step. A copy of the counters as of the last step.
   Counters Snapshot() const;
-  // Any thread. When the loop last made progress, and whether it has work: the liveness heartbeat.
+  // Any thread; never waits for a step. When the loop last made progress, and whether it has work to do: the liveness
+  // heartbeat. Paused requests are no work; mail not yet read is.
   struct Heartbeat {
     Nanos last_step = 0;
     bool has_work = false;

@@ -1,0 +1,184 @@
+// Plan: deadlines, then pages for those who run, then starts, then tokens under the budget.
+#include <algorithm>
+
+#include "kvcache/base/check.h"
+#include "scheduler/scheduler.h"
+
+namespace nibble::sched {
+
+const engine::StepPlan& Scheduler::Plan(Nanos now) {
+  NIBBLE_CHECK(rows_.empty());
+  plan_.sequences.clear();
+  ExpireDeadlines(now);
+  if (GrowRunning()) StartWaiting(now);
+  FillPlan();
+  return plan_;
+}
+
+void Scheduler::ExpireDeadlines(Nanos now) {
+  while (next_deadline() <= now) {
+    CancelRequest(*live_.at(deadlines_.begin()->second), CancelCause::kDeadline);
+  }
+}
+
+// False where somebody had to be preempted: then nothing starts in this step.
+bool Scheduler::GrowRunning() {
+  bool enough = true;
+  const std::vector<Sequence*> by_rank = running_;
+  for (Sequence* sequence : by_rank) {
+    while (sequence->runnable() && !cache_.Grow(sequence->lease, static_cast<int64_t>(sequence->tokens.size()))) {
+      NIBBLE_CHECK(running_.size() > 1);
+      Preempt(VictimOfGrowth());
+      enough = false;
+    }
+  }
+  return enough;
+}
+
+// A paused one if there is one, else the last in rank, which may be the one that wants to grow. Never the first in
+// rank, as long as others run.
+Sequence& Scheduler::VictimOfGrowth() const {
+  for (auto sequence = running_.rbegin(); sequence != running_.rend(); ++sequence) {
+    if ((*sequence)->paused) return **sequence;
+  }
+  return *running_.back();
+}
+
+// A start takes pages from paused sequences and from lower priorities only.
+Sequence* Scheduler::VictimOfStart(const Sequence& sequence) const {
+  if (running_.empty()) return nullptr;
+  Sequence& victim = VictimOfGrowth();
+  const bool yields = victim.paused || victim.request->request.priority < sequence.request->request.priority;
+  return yields ? &victim : nullptr;
+}
+
+void Scheduler::Preempt(Sequence& sequence) {
+  ++counters_.preemptions;
+  running_.erase(std::find(running_.begin(), running_.end(), &sequence));
+  sequence.lease = kv::Lease();
+  sequence.lost = sequence.computed;
+  sequence.computed = 0;
+  sequence.preempted = true;
+  sequence.state = SequenceState::kWaiting;
+  waiting_.Push(sequence);
+}
+
+// Starts as many as the step has tokens for.
+void Scheduler::StartWaiting(Nanos now) {
+  int64_t tokens = 0;
+  int64_t sequences = 0;
+  for (const Sequence* sequence : running_) {
+    if (!sequence->runnable()) continue;
+    tokens += sequence->remaining();
+    ++sequences;
+  }
+  while (tokens < options_.step_tokens && sequences < options_.max_sequences) {
+    Sequence* next = waiting_.Next();
+    if (next == nullptr || !TryStart(*next, now)) return;
+    tokens += next->remaining();
+    ++sequences;
+  }
+}
+
+bool Scheduler::TryStart(Sequence& sequence, Nanos now) {
+  const Request& request = sequence.request->request;
+  if (sequence.tokens.empty()) sequence.tokens = request.prompt;
+  // Positions whose prompt logprobs are owed have to be computed even if their pages are at hand.
+  const absl::Span<const int32_t> tokens = sequence.tokens;
+  kv::Lease lease =
+      cache_.Open(sequence.request->salt, sequence.reporting() ? tokens.first(sequence.reported) : tokens);
+  const int64_t need = kv::PagesFor(static_cast<int64_t>(tokens.size())) - static_cast<int64_t>(lease.pages().size());
+  while (cache_.available() < need + (running_.empty() ? 0 : options_.watermark_pages)) {
+    Sequence* victim = VictimOfStart(sequence);
+    if (victim == nullptr) return false;
+    Preempt(*victim);
+  }
+  const bool grown = cache_.Grow(lease, static_cast<int64_t>(tokens.size()));
+  NIBBLE_CHECK(grown);
+  sequence.lease = std::move(lease);
+  sequence.computed = sequence.lease.cached_tokens();
+  if (!sequence.started) NoteFirstStart(sequence, now);
+  counters_.recomputed_tokens += std::max<int64_t>(0, sequence.lost - sequence.computed);
+  Run(sequence);
+  return true;
+}
+
+void Scheduler::NoteFirstStart(Sequence& sequence, Nanos now) {
+  LiveRequest& live = *sequence.request;
+  const Request& request = live.request;
+  sequence.started = true;
+  sequence.usage.queue_time = now - request.arrival;
+  sequence.usage.cached_tokens = sequence.lease.cached_tokens();
+  if (!sequence.reporting()) {
+    counters_.prefix_queries_tokens += sequence.usage.prompt_tokens;
+    counters_.prefix_hits_tokens += sequence.usage.cached_tokens;
+  }
+  if (live.started) return;
+  live.started = true;
+  counters_.prompt_tokens += sequence.usage.prompt_tokens;
+  admission_.Started(request);
+  tenants_.at(request.tenant).last_start = next_start_++;
+}
+
+void Scheduler::Run(Sequence& sequence) {
+  waiting_.Remove(sequence);
+  sequence.lost = 0;
+  sequence.preempted = false;
+  sequence.state = SequenceState::kRunning;
+  const auto by_rank = [](const Sequence* a, const Sequence* b) { return RanksBefore(*a, *b); };
+  running_.insert(std::upper_bound(running_.begin(), running_.end(), &sequence, by_rank), &sequence);
+}
+
+void Scheduler::FillPlan() {
+  int64_t budget = options_.step_tokens;
+  for (const bool decodes : {true, false}) {
+    for (Sequence* sequence : running_) {
+      if (!sequence->runnable() || (sequence->remaining() == 1) != decodes) continue;
+      if (budget == 0 || static_cast<int64_t>(rows_.size()) == options_.max_sequences) return;
+      const int64_t num_tokens = ChunkSize(*sequence, budget);
+      AddRow(*sequence, num_tokens);
+      budget -= num_tokens;
+    }
+  }
+}
+
+int64_t Scheduler::ChunkSize(const Sequence& sequence, int64_t budget) const {
+  const int64_t most = std::min(budget, sequence.remaining());
+  if (sequence.reporting()) {
+    const int64_t first = sequence.reported - 1;  // its logits tell about the first token not yet reported
+    if (sequence.computed < first) return std::min(most, first - sequence.computed);
+    // The prompt's last token has no successor to report; it runs in a step of its own, which samples.
+    return std::min({most, options_.prompt_logprob_rows, sequence.remaining() - 1});
+  }
+  if (most == sequence.remaining()) return most;
+  const int64_t end = (sequence.computed + most) / kv::kPageTokens * kv::kPageTokens;
+  return end > sequence.computed ? end - sequence.computed : most;
+}
+
+void Scheduler::AddRow(Sequence& sequence, int64_t num_tokens) {
+  const LiveRequest& live = *sequence.request;
+  const Request& request = live.request;
+  const absl::Span<const int32_t> tokens = sequence.tokens;
+  engine::SequenceStep step;
+  step.tokens = tokens.subspan(sequence.computed, num_tokens);
+  step.position = sequence.computed;
+  step.pages = sequence.lease.pages();
+  const bool samples = num_tokens == sequence.remaining();
+  if (samples) {
+    const int64_t generated = static_cast<int64_t>(tokens.size() - request.prompt.size());
+    sequence.sample.prompt = request.prompt;
+    sequence.sample.generated = tokens.subspan(request.prompt.size());
+    sequence.sample.banned = {};
+    if (generated < request.stopping.min_tokens) sequence.sample.banned = live.terminators;
+    step.logit_rows = 1;
+    step.sample = &sequence.sample;
+  } else if (sequence.reporting() && sequence.computed == sequence.reported - 1) {
+    step.logit_rows = num_tokens;
+    step.targets = tokens.subspan(sequence.reported, num_tokens);
+    step.prompt_logprobs_top = request.prompt_logprobs;
+  }
+  plan_.sequences.push_back(step);
+  rows_.push_back({&sequence, num_tokens, samples});
+}
+
+}  // namespace nibble::sched

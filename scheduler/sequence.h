@@ -1,0 +1,70 @@
+// A request and its choices while they live in the scheduler. Plain state; the scheduler's loop thread owns it.
+#ifndef NIBBLE_SCHEDULER_SEQUENCE_H_
+#define NIBBLE_SCHEDULER_SEQUENCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "kvcache/cache.h"
+#include "scheduler/request.h"
+
+namespace nibble::sched {
+
+enum class SequenceState {
+  kHeld,     // a further choice of n > 1: starts when the first choice has computed the prompt, and shares its pages
+  kWaiting,  // never started, or preempted
+  kRunning,  // has a lease
+  kFinished,
+};
+
+struct LiveRequest;
+
+// One choice.
+struct Sequence {
+  LiveRequest* request = nullptr;
+  int index = 0;
+  SequenceState state = SequenceState::kHeld;
+  bool paused = false;
+  bool started = false;         // was running at least once
+  bool preempted = false;       // is waiting after having run
+  std::vector<int32_t> tokens;  // prompt, then generated; empty before the first start
+  int64_t computed = 0;         // tokens whose K and V are in the lease's pages
+  int64_t lost = 0;             // what `computed` was at the last preemption
+  int64_t reported = 1;         // prompt tokens whose logprobs need no reporting any more; the first has none
+  kv::Lease lease;
+  engine::SampleRequest sample;
+  Usage usage;
+
+  int64_t remaining() const { return static_cast<int64_t>(tokens.size()) - computed; }
+  // Whether prompt logprobs are still owed.
+  bool reporting() const;
+  bool runnable() const { return state == SequenceState::kRunning && !paused; }
+};
+
+struct LiveRequest {
+  Request request;
+  TokenSink* sink = nullptr;
+  uint64_t order = 0;  // of arrival
+  bool started = false;
+  std::string salt;                  // of the prefix index
+  std::vector<int32_t> terminators;  // stop and end ids
+  std::vector<Sequence> choices;
+  int live_choices = 0;
+  FinishReason worst = FinishReason::kStop;  // over the finished choices, in the order of the enum
+};
+
+std::unique_ptr<LiveRequest> MakeLive(Request request, TokenSink* sink, uint64_t order, const std::string& cache_salt);
+
+// Seed of choice `index`: the request's own for choice 0, else the SplitMix64 finalizer (Steele, Lea, Flood, "Fast
+// splittable pseudorandom number generators", 2014) of seed + index * 0x9e3779b97f4a7c15.
+uint64_t ChoiceSeed(uint64_t seed, int index);
+
+// Whether `a` is served before `b`: the higher priority, then the earlier arrival, then the lower choice.
+bool RanksBefore(const Sequence& a, const Sequence& b);
+
+}  // namespace nibble::sched
+
+#endif  // NIBBLE_SCHEDULER_SEQUENCE_H_

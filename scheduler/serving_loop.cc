@@ -1,0 +1,173 @@
+#include "scheduler/serving_loop.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "kvcache/base/status_macros.h"
+
+namespace nibble::sched {
+namespace {
+
+// The clock need not run at the pace of real time, so deadlines are looked at rather than slept for.
+constexpr absl::Duration kDeadlinePoll = absl::Milliseconds(20);
+
+}  // namespace
+
+struct ServingLoop::State {
+  using Message = std::function<void(Scheduler&)>;
+
+  State(engine::Engine* engine, const SchedulerOptions& options, std::function<Nanos()> clock)
+      : engine(engine), clock(std::move(clock)), scheduler(options, LimitsOf(*engine)) {
+    published = scheduler.counters();
+    beat.last_step = this->clock();
+  }
+
+  // Any thread.
+  void Send(Message message) ABSL_LOCKS_EXCLUDED(mutex);
+  void Post(Message message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  absl::Status Submit(Request request, TokenSink* sink) ABSL_LOCKS_EXCLUDED(mutex);
+
+  // The loop's thread.
+  void Run() ABSL_LOCKS_EXCLUDED(mutex);
+  bool ReadMail(bool ran) ABSL_LOCKS_EXCLUDED(mutex);
+  bool Step();
+  void Publish(bool ran) ABSL_LOCKS_EXCLUDED(mutex);
+
+  engine::Engine* const engine;
+  const std::function<Nanos()> clock;
+  Scheduler scheduler;  // the loop's, but for its admission()
+  std::thread thread;
+
+  absl::Mutex mutex;
+  std::vector<Message> mail ABSL_GUARDED_BY(mutex);
+  bool draining ABSL_GUARDED_BY(mutex) = false;
+  bool stopping ABSL_GUARDED_BY(mutex) = false;
+  Counters published ABSL_GUARDED_BY(mutex);
+  Heartbeat beat ABSL_GUARDED_BY(mutex);
+};
+
+void ServingLoop::State::Send(Message message) {
+  absl::MutexLock lock(&mutex);
+  Post(std::move(message));
+}
+
+// The heartbeat of an idle loop starts with the work, not with the last step before it.
+void ServingLoop::State::Post(Message message) {
+  mail.push_back(std::move(message));
+  if (!std::exchange(beat.has_work, true)) beat.last_step = clock();
+}
+
+absl::Status ServingLoop::State::Submit(Request request, TokenSink* sink) {
+  NIBBLE_RETURN_IF_ERROR(scheduler.admission().Admit(request));
+  auto handed = std::make_shared<Request>(std::move(request));
+  absl::MutexLock lock(&mutex);
+  if (draining || stopping) {
+    scheduler.admission().Finished(*handed, /*started=*/false);
+    return absl::UnavailableError("the server is shutting down");
+  }
+  Post([handed, sink](Scheduler& scheduler) { scheduler.Enqueue(std::move(*handed), sink); });
+  return absl::OkStatus();
+}
+
+void ServingLoop::State::Run() {
+  bool ran = false;
+  while (ReadMail(ran)) {
+    ran = Step();
+    Publish(ran);
+  }
+  scheduler.CancelAll(CancelCause::kDrain);
+  Publish(false);
+}
+
+// Applies what has come, first sleeping for it if the last step had nothing to run. False: stop.
+bool ServingLoop::State::ReadMail(bool ran) {
+  std::vector<Message> messages;
+  bool more;
+  {
+    absl::MutexLock lock(&mutex);
+    if (!ran) {
+      const auto woken = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return stopping || !mail.empty(); };
+      const bool timed = scheduler.next_deadline() != kNoDeadline;
+      mutex.AwaitWithTimeout(absl::Condition(&woken), timed ? kDeadlinePoll : absl::InfiniteDuration());
+    }
+    messages.swap(mail);
+    more = !stopping;
+  }
+  for (const Message& message : messages) message(scheduler);
+  return more;
+}
+
+bool ServingLoop::State::Step() {
+  const engine::StepPlan& plan = scheduler.Plan(clock());
+  if (plan.sequences.empty()) return false;
+  engine->Launch(plan);
+  const engine::StepResult& results = engine->Await();
+  scheduler.Commit(results, clock());
+  return true;
+}
+
+void ServingLoop::State::Publish(bool ran) {
+  const Counters counters = scheduler.counters();
+  const Nanos now = clock();
+  absl::MutexLock lock(&mutex);
+  published = counters;
+  beat = {now, ran || !mail.empty()};
+}
+
+ServingLoop::ServingLoop(engine::Engine* engine, const SchedulerOptions& options, std::function<Nanos()> clock)
+    : state_(std::make_unique<State>(engine, options, std::move(clock))) {}
+
+ServingLoop::~ServingLoop() { Stop(); }
+
+void ServingLoop::Start() {
+  state_->thread = std::thread([state = state_.get()] { state->Run(); });
+}
+
+void ServingLoop::Stop() {
+  bool first;
+  {
+    absl::MutexLock lock(&state_->mutex);
+    first = !std::exchange(state_->stopping, true);
+  }
+  if (state_->thread.joinable()) {
+    state_->thread.join();
+  } else if (first) {
+    state_->Run();  // never started: what was accepted still gets its end
+  }
+}
+
+absl::Status ServingLoop::Submit(Request request, TokenSink* sink) { return state_->Submit(std::move(request), sink); }
+
+void ServingLoop::Cancel(const std::string& tenant, const std::string& id, CancelCause cause) {
+  state_->Send([tenant, id, cause](Scheduler& scheduler) { scheduler.Cancel(tenant, id, cause); });
+}
+
+void ServingLoop::Resume(const std::string& tenant, const std::string& id) {
+  state_->Send([tenant, id](Scheduler& scheduler) { scheduler.Resume(tenant, id); });
+}
+
+void ServingLoop::FlushIndex() {
+  state_->Send([](Scheduler& scheduler) { scheduler.FlushIndex(); });
+}
+
+void ServingLoop::BeginDrain() {
+  absl::MutexLock lock(&state_->mutex);
+  state_->draining = true;
+}
+
+Counters ServingLoop::Snapshot() const {
+  absl::MutexLock lock(&state_->mutex);
+  return state_->published;
+}
+
+ServingLoop::Heartbeat ServingLoop::heartbeat() const {
+  absl::MutexLock lock(&state_->mutex);
+  return state_->beat;
+}
+
+}  // namespace nibble::sched
