@@ -69,7 +69,7 @@ class GgufParser {
     NIBBLE_RETURN_IF_ERROR(IndexKeys());
     NIBBLE_RETURN_IF_ERROR(ReadAlignment());
     NIBBLE_RETURN_IF_ERROR(ReadTensorTable());
-    NIBBLE_RETURN_IF_ERROR(CheckTensorNames());
+    NIBBLE_RETURN_IF_ERROR(IndexTensors());
     NIBBLE_RETURN_IF_ERROR(PlaceTensors());
     NIBBLE_RETURN_IF_ERROR(CheckOverlap());
     return std::move(file_);
@@ -88,7 +88,7 @@ class GgufParser {
   absl::Status ReadTensor(GgufTensor* tensor);
   absl::Status ReadShape(const std::string& field, GgufTensor* tensor);
   absl::Status ReadEncoding(const std::string& field, GgufTensor* tensor);
-  absl::Status CheckTensorNames();
+  absl::Status IndexTensors();
   absl::Status PlaceTensors();
   absl::Status PlaceTensor(uint64_t data_start, GgufTensor* tensor);
   absl::Status CheckOverlap();
@@ -197,6 +197,7 @@ absl::Status GgufParser::ReadAlignment() {
 }
 
 absl::Status GgufParser::ReadTensorTable() {
+  file_.tensor_table_offset_ = reader_.offset();
   file_.tensors_.resize(n_tensors_);
   for (GgufTensor& tensor : file_.tensors_) NIBBLE_RETURN_IF_ERROR(ReadTensor(&tensor));
   return absl::OkStatus();
@@ -248,13 +249,12 @@ absl::Status GgufParser::ReadEncoding(const std::string& field, GgufTensor* tens
                          std::string(tensor->traits->name) + " blocks");
 }
 
-absl::Status GgufParser::CheckTensorNames() {
+absl::Status GgufParser::IndexTensors() {
   const std::vector<GgufTensor>& tensors = file_.tensors_;
-  const auto by_name = [](const GgufTensor& a, const GgufTensor& b) { return a.name < b.name; };
-  const std::vector<uint32_t> sorted = SortedIndices(tensors, by_name);
-  for (size_t i = 1; i < sorted.size(); ++i) {
-    const GgufTensor& tensor = tensors[sorted[i]];
-    if (tensor.name != tensors[sorted[i - 1]].name) continue;
+  file_.by_name_ = SortedIndices(tensors, [](const GgufTensor& a, const GgufTensor& b) { return a.name < b.name; });
+  for (size_t i = 1; i < file_.by_name_.size(); ++i) {
+    const GgufTensor& tensor = tensors[file_.by_name_[i]];
+    if (tensor.name != tensors[file_.by_name_[i - 1]].name) continue;
     return FormatError("tensor name", tensor.entry_offset, Quoted(tensor.name) + " is a duplicate");
   }
   return absl::OkStatus();
@@ -304,8 +304,13 @@ absl::StatusOr<GgufFile> GgufFile::Parse(absl::Span<const std::byte> bytes) { re
 const GgufValue* GgufFile::Find(std::string_view key) const {
   const auto less = [this](uint32_t index, std::string_view wanted) { return metadata_[index].key < wanted; };
   const auto found = std::lower_bound(by_key_.begin(), by_key_.end(), key, less);
-  if (found == by_key_.end() || metadata_[*found].key != key) return nullptr;
-  return &metadata_[*found];
+  return found != by_key_.end() && metadata_[*found].key == key ? &metadata_[*found] : nullptr;
+}
+
+const GgufTensor* GgufFile::FindTensor(std::string_view name) const {
+  const auto less = [this](uint32_t index, std::string_view wanted) { return tensors_[index].name < wanted; };
+  const auto found = std::lower_bound(by_name_.begin(), by_name_.end(), name, less);
+  return found != by_name_.end() && tensors_[*found].name == name ? &tensors_[*found] : nullptr;
 }
 
 }  // namespace nibble::engine

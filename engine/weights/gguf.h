@@ -76,8 +76,12 @@ class GgufFile {
   // In file order.
   absl::Span<const GgufValue> metadata() const { return metadata_; }
   absl::Span<const GgufTensor> tensors() const { return tensors_; }
-  // nullptr if there is no such key.
+  // nullptr if there is no such key or tensor.
   const GgufValue* Find(std::string_view key) const;
+  const GgufTensor* FindTensor(std::string_view name) const;
+  // Where the two tables start: the offset named in errors about what a table lacks.
+  static constexpr uint64_t metadata_offset() { return 24; }
+  uint64_t tensor_table_offset() const { return tensor_table_offset_; }
 
  private:
   friend class GgufParser;
@@ -86,7 +90,9 @@ class GgufFile {
   uint64_t size_bytes_ = 0;
   std::vector<GgufValue> metadata_;
   std::vector<uint32_t> by_key_;  // indices of metadata_, sorted by key
+  uint64_t tensor_table_offset_ = 0;
   std::vector<GgufTensor> tensors_;
+  std::vector<uint32_t> by_name_;  // indices of tensors_, sorted by name
 };
 
 }  // namespace nibble::engine

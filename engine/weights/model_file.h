@@ -2,10 +2,12 @@
 #ifndef NIBBLE_ENGINE_WEIGHTS_MODEL_FILE_H_
 #define NIBBLE_ENGINE_WEIGHTS_MODEL_FILE_H_
 
+#include <cstddef>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "engine/models/config.h"
 #include "engine/tokenizer/data.h"
 #include "engine/weights/weight_source.h"
@@ -21,6 +23,8 @@ struct ModelFile {
 // Chooses the container by its magic. FAILED_PRECONDITION names the field and the offset of what is wrong in the file;
 // NOT_FOUND, PERMISSION_DENIED and the like come from the system.
 absl::StatusOr<ModelFile> OpenModelFile(const std::string& path);
+// The same from memory. `owner` keeps `bytes` alive for as long as the weights are; nullptr if the caller does.
+absl::StatusOr<ModelFile> ParseModelFile(absl::Span<const std::byte> bytes, std::shared_ptr<const void> owner);
 
 }  // namespace nibble::engine
 

@@ -1,0 +1,28 @@
+#include "engine/weights/model_file.h"
+
+#include <utility>
+
+#include "engine/models/config_gguf.h"
+#include "engine/weights/gguf.h"
+#include "engine/weights/gguf_source.h"
+#include "engine/weights/mapped_file.h"
+#include "engine/weights/tokenizer_gguf.h"
+#include "kvcache/base/status_macros.h"
+
+namespace nibble::engine {
+
+absl::StatusOr<ModelFile> ParseModelFile(absl::Span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+  NIBBLE_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(bytes));
+  ModelFile model;
+  NIBBLE_ASSIGN_OR_RETURN(model.config, ConfigFromGguf(file));
+  NIBBLE_ASSIGN_OR_RETURN(model.tokenizer, TokenizerFromGguf(file, model.config.vocab_size));
+  model.weights = MakeGgufSource(file, std::move(owner));
+  return model;
+}
+
+absl::StatusOr<ModelFile> OpenModelFile(const std::string& path) {
+  NIBBLE_ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file, MappedFile::Open(path));
+  return ParseModelFile(file->bytes(), file);
+}
+
+}  // namespace nibble::engine
