@@ -14,6 +14,12 @@
 
 namespace nibble::engine {
 
+// A control token spelled in a text.
+struct SpecialMatch {
+  size_t begin = 0, end = 0;  // byte offsets
+  int32_t id = -1;
+};
+
 struct EncodeOptions {
   bool add_special = true;     // what the file asks for at the ends: bos, eos
   bool parse_special = false;  // true only for text written by the server itself (a chat template's own words)
@@ -26,8 +32,12 @@ class Tokenizer {
   // Fails for a pre-tokenizer or vocabulary that is not supported or contradicts itself; the message says which.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Create(TokenizerData data);
 
-  // Any bytes are accepted, invalid UTF-8 and NUL included. O(n log n) in text.size().
+  // Any bytes are accepted, invalid UTF-8 and NUL included. O(n log n) in text.size(). User-defined tokens are always
+  // recognised, as in the reference: they stand for their own text. REQUIRES: text.size() < 2^31.
   virtual std::vector<int32_t> Encode(std::string_view text, const EncodeOptions& options) const = 0;
+
+  // Where `text` spells control tokens, from left to right, the longest first where they overlap.
+  virtual std::vector<SpecialMatch> FindSpecial(std::string_view text) const = 0;
 
   // The bytes `id` stands for in running text: possibly part of a UTF-8 character. Empty for control tokens unless
   // `special`. REQUIRES: 0 <= id < vocab_size().
