@@ -64,8 +64,9 @@ struct AttentionShape {
 };
 
 struct RopeShape {
-  int dims = 0;              // leading dimensions of a head that are rotated
-  bool interleaved = false;  // pairs (2i, 2i + 1); otherwise (i, i + dims / 2)
+  int dims = 0;                        // leading dimensions of a head that are rotated
+  bool interleaved = false;            // pairs (2i, 2i + 1); otherwise (i, i + dims / 2)
+  absl::Span<const float> factors;     // [dims / 2] that frequencies are divided by, or empty
 };
 
 struct KvShape {
@@ -91,6 +92,8 @@ class Backend {
   // Run time, in a step.
   // out[i] = scale * row ids[i] of the table.
   virtual void Embed(const Tensor& table, absl::Span<const int32_t> ids, float scale, View out) = 0;
+  // out[i] = x[rows[i]].
+  virtual void Gather(View x, absl::Span<const int64_t> rows, View out) = 0;
   // out = x / rms(x) * weight, row by row. out may be x.
   virtual void Norm(View x, absl::Span<const float> weight, float epsilon, View out) = 0;
   // The same in place over each of `heads` runs of weight.size() columns from first_col on.
@@ -99,7 +102,7 @@ class Backend {
   virtual void Add(View x, View y, View out) = 0;
   // out (+)= x * matrix^T (+ bias). bias may be empty.
   virtual void MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, Epilogue epilogue, View out) = 0;
-  // cos and sin of position * base^(-2i / dims) / linear_factor, [rows, dims]: dims / 2 cosines, then the sines.
+  // cos and sin of position / linear_factor * base^(-2i / dims) / factors[i], [rows, dims]: dims / 2 cosines, then the sines.
   virtual void RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base,
                           double linear_factor, View angles) = 0;
   // Rotates q and k, which lie as q | k | v in the columns of qkv, and stores k and v into the pages.

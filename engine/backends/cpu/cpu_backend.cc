@@ -69,6 +69,10 @@ void CpuBackend::Embed(const Tensor& table, absl::Span<const int32_t> ids, float
   });
 }
 
+void CpuBackend::Gather(View x, absl::Span<const int64_t> rows, View out) {
+  for (size_t i = 0; i < rows.size(); ++i) std::copy_n(x.row(rows[i]), x.cols, out.row(static_cast<int64_t>(i)));
+}
+
 void CpuBackend::Norm(View x, absl::Span<const float> weight, float epsilon, View out) {
   ForRows(pool_, x.rows,
           [&](int64_t row) { rows_.rms_norm(x.row(row), weight.data(), x.cols, epsilon, out.row(row)); });
@@ -141,12 +145,17 @@ void CpuBackend::MatMulSection(View x, const Section& section, absl::Span<const 
 void CpuBackend::RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base,
                             double linear_factor, View angles) {
   const int half = shape.dims / 2;
+  std::vector<double> frequencies(half);
+  for (int i = 0; i < half; ++i) {
+    frequencies[i] = std::pow(base, -2.0 * i / shape.dims);
+    if (!shape.factors.empty()) frequencies[i] /= shape.factors[i];
+  }
   for (const SequenceRows& sequence : batch) {
     ForRows(pool_, sequence.num_rows, [&](int64_t r) {
       float* row = angles.row(sequence.first_row + r);
       const double position = static_cast<double>(sequence.position + r) / linear_factor;
       for (int i = 0; i < half; ++i) {
-        const double angle = position * std::pow(base, -2.0 * i / shape.dims);
+        const double angle = position * frequencies[i];
         row[i] = static_cast<float>(std::cos(angle));
         row[half + i] = static_cast<float>(std::sin(angle));
       }

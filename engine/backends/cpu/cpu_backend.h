@@ -27,6 +27,7 @@ class CpuBackend : public Backend {
   absl::Status AllocateKv(const KvShape& shape, int64_t num_pages) override;
 
   void Embed(const Tensor& table, absl::Span<const int32_t> ids, float scale, View out) override;
+  void Gather(View x, absl::Span<const int64_t> rows, View out) override;
   void Norm(View x, absl::Span<const float> weight, float epsilon, View out) override;
   void NormHeads(View x, int64_t first_col, int heads, absl::Span<const float> weight, float epsilon) override;
   void Add(View x, View y, View out) override;

@@ -1,0 +1,197 @@
+#include "engine/cpu_engine.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/backends/cpu/cpu_backend.h"
+#include "engine/sampling/sampler.h"
+#include "kvcache/base/check.h"
+#include "kvcache/base/status_macros.h"
+
+namespace nibble::engine {
+namespace {
+
+// Rows whose logits are made and consumed together: bounds the memory that a long list of logits takes.
+constexpr int64_t kLogitRows = 64;
+
+class ModelEngine : public CpuEngine {
+ public:
+  ModelEngine(const EngineOptions& options, simd::Isa isa, const kv::Codec& codec)
+      : options_(options), isa_(isa), pool_(options.threads), backend_(isa, pool_, codec) {}
+
+  absl::Status Load(const ModelFile& file, const kv::Codec& codec) {
+    const ModelConfig& config = file.config;
+    const KvShape shape = {static_cast<int>(config.num_layers), static_cast<int>(config.num_kv_heads),
+                           static_cast<int>(config.head_dim)};
+    page_bytes_ = KvPool::PageBytes(codec, shape);
+    num_pages_ = options_.kv_memory_bytes / page_bytes_;
+    if (num_pages_ < 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("kv_memory: ", options_.kv_memory_bytes, " bytes hold no page of ", page_bytes_));
+    }
+    NIBBLE_RETURN_IF_ERROR(backend_.AllocateKv(shape, num_pages_));
+    const ModelLoadOptions load = {options_.weights, options_.activations, options_.step_tokens,
+                                   std::min(kLogitRows, options_.step_tokens)};
+    NIBBLE_ASSIGN_OR_RETURN(model_, Model::Load(config, *file.weights, backend_, load));
+    for (int i = 0; i < pool_.threads(); ++i) samplers_.emplace_back(isa_, config.vocab_size);
+    return absl::OkStatus();
+  }
+
+  void Launch(const StepPlan& plan) override {
+    NIBBLE_CHECK(plan_ == nullptr);
+    plan_ = &plan;
+  }
+
+  const StepResult& Await() override {
+    NIBBLE_CHECK(plan_ != nullptr);
+    GatherBatch();
+    result_.sequences.assign(plan_->sequences.size(), {});
+    if (!ids_.empty()) {
+      model_->Forward({ids_, sequences_});
+      for (size_t first = 0; first < logit_rows_.size(); first += LogitBlock()) ConsumeLogits(first);
+    }
+    plan_ = nullptr;
+    return result_;
+  }
+
+  int64_t vocab_size() const override { return model_->config().vocab_size; }
+  int64_t context_length() const override { return model_->config().context_length; }
+  int64_t num_pages() const override { return num_pages_; }
+  int64_t max_step_tokens() const override { return options_.step_tokens; }
+  int64_t max_sequences() const override { return options_.max_sequences; }
+  simd::Isa isa() const override { return isa_; }
+  ModelCost cost() const override { return model_->cost(); }
+  int64_t page_bytes() const override { return page_bytes_; }
+
+ private:
+  // A row whose logits somebody asked for.
+  struct LogitRow {
+    size_t sequence;
+    int64_t index;  // among the sequence's logit rows
+  };
+
+  size_t LogitBlock() const { return static_cast<size_t>(std::min(kLogitRows, options_.step_tokens)); }
+
+  void GatherBatch() {
+    ids_.clear();
+    sequences_.clear();
+    logit_rows_.clear();
+    row_indices_.clear();
+    for (size_t s = 0; s < plan_->sequences.size(); ++s) {
+      const SequenceStep& step = plan_->sequences[s];
+      const int64_t first = static_cast<int64_t>(ids_.size()), count = static_cast<int64_t>(step.tokens.size());
+      NIBBLE_CHECK(kv::PagesFor(step.position + count) <= static_cast<int64_t>(step.pages.size()));
+      NIBBLE_CHECK(step.logit_rows <= count && (step.sample == nullptr || step.logit_rows >= 1));
+      ids_.insert(ids_.end(), step.tokens.begin(), step.tokens.end());
+      sequences_.push_back({first, count, step.position, step.pages});
+      for (int64_t i = 0; i < step.logit_rows; ++i) {
+        logit_rows_.push_back({s, i});
+        row_indices_.push_back(first + count - step.logit_rows + i);
+      }
+    }
+  }
+
+  void ConsumeLogits(size_t first) {
+    const size_t count = std::min(LogitBlock(), logit_rows_.size() - first);
+    const View logits = model_->Logits(absl::MakeSpan(row_indices_).subspan(first, count));
+    for (size_t i = 0; i < count; ++i) ReserveTargets(logit_rows_[first + i]);
+    pool_.ParallelFor(static_cast<int64_t>(count), [&](int64_t i, int thread) {
+      const LogitRow& row = logit_rows_[first + i];
+      ConsumeRow(row, absl::MakeSpan(logits.row(i), logits.cols), samplers_[thread]);
+    });
+    // Rows of one sequence may run on several threads: each has its own flag, joined here.
+    for (size_t i = 0; i < count; ++i) {
+      const LogitRow& row = logit_rows_[first + i];
+      if (row_faulted_[i] != 0) result_.sequences[row.sequence].faulted = true;
+    }
+  }
+
+  void ReserveTargets(const LogitRow& row) {
+    const SequenceStep& step = plan_->sequences[row.sequence];
+    result_.sequences[row.sequence].targets.resize(step.targets.size());
+    row_faulted_.resize(LogitBlock());
+  }
+
+  void ConsumeRow(const LogitRow& row, absl::Span<float> logits, Sampler& sampler) {
+    const SequenceStep& step = plan_->sequences[row.sequence];
+    SequenceResult& result = result_.sequences[row.sequence];
+    if (step.logits_out != nullptr) {
+      std::copy(logits.begin(), logits.end(), step.logits_out + row.index * static_cast<int64_t>(logits.size()));
+    }
+    const bool faulted = !sampler.AllFinite(logits);
+    row_faulted_[RowInBlock(row)] = faulted;
+    if (faulted) return;
+    if (!step.targets.empty()) {
+      result.targets[row.index] = sampler.LogprobsOf(logits, step.targets[row.index], step.prompt_logprobs_top);
+    }
+    if (step.sample != nullptr && row.index == step.logit_rows - 1) {
+      result.token = sampler.Sample(logits, *step.sample);
+      const int32_t top = step.sample->params->logprobs;
+      if (top >= 0) result.logprobs = sampler.LogprobsOf(logits, result.token, top);
+    }
+  }
+
+  size_t RowInBlock(const LogitRow& row) const { return static_cast<size_t>(&row - logit_rows_.data()) % LogitBlock(); }
+
+  const EngineOptions options_;
+  const simd::Isa isa_;
+  WorkerPool pool_;
+  CpuBackend backend_;
+  std::unique_ptr<Model> model_;
+  std::vector<Sampler> samplers_;  // per thread
+  int64_t page_bytes_ = 0;
+  int64_t num_pages_ = 0;
+
+  const StepPlan* plan_ = nullptr;
+  StepResult result_;
+  std::vector<int32_t> ids_;
+  std::vector<SequenceRows> sequences_;
+  std::vector<LogitRow> logit_rows_;
+  std::vector<int64_t> row_indices_;  // into the batch, parallel to logit_rows_
+  std::vector<char> row_faulted_;     // of the current block of logits
+};
+
+absl::Status CheckOptions(const EngineOptions& options, const ModelConfig& config) {
+  if (options.threads < 1 || options.threads > 1024) return absl::InvalidArgumentError("threads: must be 1 to 1024");
+  if (options.step_tokens < 1) return absl::InvalidArgumentError("step_tokens: must be at least 1");
+  if (options.max_sequences < 1) return absl::InvalidArgumentError("max_sequences: must be at least 1");
+  if (options.weights == WeightMode::kF32 && options.activations != ActivationMode::kF32) {
+    return absl::InvalidArgumentError("activations: weights f32 need activations f32");
+  }
+  if (config.head_dim % 16 != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("head_dim: ", config.head_dim, " is not a multiple of 16"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<WeightMode> ParseWeightMode(const std::string& text) {
+  if (text == "file") return WeightMode::kFile;
+  if (text == "w8") return WeightMode::kW8;
+  if (text == "w4") return WeightMode::kW4;
+  if (text == "f32") return WeightMode::kF32;
+  return absl::InvalidArgumentError(absl::StrCat("weights: '", text, "' is none of file, w8, w4, f32"));
+}
+
+absl::StatusOr<ActivationMode> ParseActivationMode(const std::string& text) {
+  if (text == "a8") return ActivationMode::kA8;
+  if (text == "f32") return ActivationMode::kF32;
+  return absl::InvalidArgumentError(absl::StrCat("activations: '", text, "' is none of a8, f32"));
+}
+
+absl::StatusOr<std::unique_ptr<CpuEngine>> CreateEngine(const EngineOptions& options, const ModelFile& file) {
+  NIBBLE_RETURN_IF_ERROR(CheckOptions(options, file.config));
+  NIBBLE_ASSIGN_OR_RETURN(const simd::Isa isa, simd::ChooseIsa(options.isa));
+  const kv::Codec* codec = kv::FindCodec(options.kv_codec);
+  if (codec == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("kv: '", options.kv_codec, "' is not a codec of this build"));
+  }
+  auto engine = std::make_unique<ModelEngine>(options, isa, *codec);
+  NIBBLE_RETURN_IF_ERROR(engine->Load(file, *codec));
+  return engine;
+}
+
+}  // namespace nibble::engine

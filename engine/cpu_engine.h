@@ -1,0 +1,47 @@
+// The engine on the CPU backend: loads a model and runs its batches on the calling thread and a worker pool.
+#ifndef NIBBLE_ENGINE_CPU_ENGINE_H_
+#define NIBBLE_ENGINE_CPU_ENGINE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/backends/backend.h"
+#include "engine/engine.h"
+#include "engine/models/model.h"
+#include "engine/weights/model_file.h"
+#include "kvcache/simd/isa.h"
+
+namespace nibble::engine {
+
+struct EngineOptions {
+  WeightMode weights = WeightMode::kFile;
+  ActivationMode activations = ActivationMode::kA8;
+  std::string kv_codec = "f16";
+  int threads = 1;
+  int64_t kv_memory_bytes = int64_t{256} << 20;  // becomes whole pages; at least one sequence of one page
+  int64_t max_sequences = 64;                    // of one step
+  int64_t step_tokens = 512;                     // of one step, all sequences together
+  std::string isa;                               // "scalar", "avx2", "avx512"; empty: the best this machine has
+};
+
+// Parses the values of --weights and --activations. INVALID_ARGUMENT names the flag and what it may be.
+absl::StatusOr<WeightMode> ParseWeightMode(const std::string& text);
+absl::StatusOr<ActivationMode> ParseActivationMode(const std::string& text);
+
+// An Engine that also tells what it is, for `nibble bench` and the daemon's build metrics.
+class CpuEngine : public Engine {
+ public:
+  virtual simd::Isa isa() const = 0;
+  virtual ModelCost cost() const = 0;
+  virtual int64_t page_bytes() const = 0;
+};
+
+// `file` must outlive the engine (the embedding is read from it). INVALID_ARGUMENT for options that contradict each
+// other or a model that the backend cannot run, naming the field; RESOURCE_EXHAUSTED if memory ends.
+absl::StatusOr<std::unique_ptr<CpuEngine>> CreateEngine(const EngineOptions& options, const ModelFile& file);
+
+}  // namespace nibble::engine
+
+#endif  // NIBBLE_ENGINE_CPU_ENGINE_H_

@@ -1,0 +1,178 @@
+#include "engine/models/decoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kvcache/base/check.h"
+#include "kvcache/base/status_macros.h"
+
+namespace nibble::engine {
+
+Decoder::Decoder(const ModelConfig& config, const WeightSource& source, Backend& backend,
+                 const ModelLoadOptions& options)
+    : config_(config), source_(source), backend_(backend), options_(options) {
+  shape_ = {static_cast<int>(config.num_heads), static_cast<int>(config.num_kv_heads),
+            static_cast<int>(config.head_dim)};
+  rope_shape_ = {static_cast<int>(config.rope_dims), config.rope_interleaved, config_.rope_factors};
+}
+
+// The loader proved that every tensor an architecture requires is there, with its shape.
+const Tensor* Decoder::Find(const std::string& name) const {
+  const Tensor* tensor = source_.Find(name);
+  NIBBLE_CHECK(tensor != nullptr);
+  return tensor;
+}
+
+const Tensor* Decoder::FindLayer(int index, std::string_view part) const {
+  return Find(absl::StrCat("blk.", index, ".", std::string(part)));
+}
+
+absl::StatusOr<std::unique_ptr<Matrix>> Decoder::LoadMatrix(absl::Span<const Tensor* const> parts) {
+  return backend_.LoadMatrix(parts, options_.weights, options_.activations);
+}
+
+absl::Span<const float> Decoder::LayerNorm(int index, std::string_view part) {
+  return backend_.LoadVector({FindLayer(index, absl::StrCat(std::string(part), ".weight"))});
+}
+
+absl::Span<const float> Decoder::LayerQkvBias(int index) {
+  return backend_.LoadVector(
+      {FindLayer(index, "attn_q.bias"), FindLayer(index, "attn_k.bias"), FindLayer(index, "attn_v.bias")});
+}
+
+absl::Status Decoder::Load() {
+  embedding_ = Find("token_embd.weight");
+  output_norm_ = backend_.LoadVector({Find("output_norm.weight")});
+  const Tensor* head = config_.tied_embeddings ? embedding_ : Find("output.weight");
+  NIBBLE_ASSIGN_OR_RETURN(head_, LoadMatrix({head}));
+  layers_.resize(config_.num_layers);
+  for (int i = 0; i < config_.num_layers; ++i) {
+    NIBBLE_RETURN_IF_ERROR(LoadCommon(i, layers_[i]));
+    NIBBLE_RETURN_IF_ERROR(LoadLayer(i, layers_[i]));
+  }
+  NIBBLE_ASSIGN_OR_RETURN(global_rope_, MakeRope(config_.rope_base, config_.rope_linear_factor));
+  return AllocateViews();
+}
+
+absl::Status Decoder::LoadCommon(int index, Layer& layer) {
+  layer.attention_norm = LayerNorm(index, "attn_norm");
+  layer.mlp_norm = LayerNorm(index, "ffn_norm");
+  NIBBLE_ASSIGN_OR_RETURN(layer.qkv, LoadMatrix({FindLayer(index, "attn_q.weight"), FindLayer(index, "attn_k.weight"),
+                                                 FindLayer(index, "attn_v.weight")}));
+  NIBBLE_ASSIGN_OR_RETURN(layer.attention_output, LoadMatrix({FindLayer(index, "attn_output.weight")}));
+  NIBBLE_ASSIGN_OR_RETURN(layer.gate_up,
+                          LoadMatrix({FindLayer(index, "ffn_gate.weight"), FindLayer(index, "ffn_up.weight")}));
+  NIBBLE_ASSIGN_OR_RETURN(layer.down, LoadMatrix({FindLayer(index, "ffn_down.weight")}));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Decoder::Rope> Decoder::MakeRope(double base, double linear_factor) {
+  Rope rope{base, linear_factor, {}};
+  NIBBLE_ASSIGN_OR_RETURN(rope.angles, backend_.AllocateView(options_.max_rows, config_.rope_dims));
+  return rope;
+}
+
+absl::Status Decoder::AllocateViews() {
+  const int64_t heads = config_.num_heads + 2 * config_.num_kv_heads;
+  const std::pair<View*, int64_t> views[] = {
+      {&all_x_, config_.hidden_size},
+      {&all_normed_, config_.hidden_size},
+      {&all_qkv_, heads * config_.head_dim},
+      {&all_attended_, config_.num_heads * config_.head_dim},
+      {&all_gate_up_, 2 * config_.intermediate_size},
+      {&all_gated_, config_.intermediate_size},
+      {&all_branch_, config_.hidden_size},
+  };
+  for (const auto& [view, cols] : views) {
+    NIBBLE_ASSIGN_OR_RETURN(*view, backend_.AllocateView(options_.max_rows, cols));
+  }
+  NIBBLE_ASSIGN_OR_RETURN(head_input_, backend_.AllocateView(options_.max_logit_rows, config_.hidden_size));
+  NIBBLE_ASSIGN_OR_RETURN(logits_, backend_.AllocateView(options_.max_logit_rows, config_.vocab_size));
+  return absl::OkStatus();
+}
+
+void Decoder::Forward(const Batch& batch) {
+  const int64_t rows = static_cast<int64_t>(batch.ids.size());
+  NIBBLE_CHECK(rows <= options_.max_rows);
+  sequences_ = batch.sequences;
+  const std::pair<View*, View*> cuts[] = {{&x_, &all_x_},
+                                          {&normed_, &all_normed_},
+                                          {&qkv_, &all_qkv_},
+                                          {&attended_, &all_attended_},
+                                          {&gate_up_, &all_gate_up_},
+                                          {&gated_, &all_gated_},
+                                          {&branch_, &all_branch_}};
+  for (const auto& [cut, whole] : cuts) *cut = whole->Rows(0, rows);
+  backend_.Embed(*embedding_, batch.ids, embedding_scale_, x_);
+  PrepareRopes();
+  for (int i = 0; i < config_.num_layers; ++i) RunLayer(i, layers_[i]);
+}
+
+View Decoder::Logits(absl::Span<const int64_t> rows) {
+  const int64_t count = static_cast<int64_t>(rows.size());
+  NIBBLE_CHECK(count <= options_.max_logit_rows);
+  const View input = head_input_.Rows(0, count), logits = logits_.Rows(0, count);
+  backend_.Gather(x_, rows, input);
+  backend_.Norm(input, output_norm_, config_.rms_epsilon, input);
+  backend_.MatMul(input, *head_, {}, Epilogue::kStore, logits);
+  if (config_.final_logit_softcap > 0) backend_.SoftCap(config_.final_logit_softcap, logits);
+  return logits;
+}
+
+void Decoder::PrepareRopes() { PrepareRope(global_rope_); }
+
+void Decoder::PrepareRope(Rope& rope) {
+  backend_.RopeAngles(sequences_, rope_shape_, rope.base, rope.linear_factor, rope.angles);
+}
+
+void Decoder::NormInput(absl::Span<const float> weight) { backend_.Norm(x_, weight, config_.rms_epsilon, normed_); }
+
+void Decoder::ProjectQkv(const Layer& layer) {
+  backend_.MatMul(normed_, *layer.qkv, layer.qkv_bias, Epilogue::kStore, qkv_);
+}
+
+void Decoder::NormQueriesKeys(const Layer& layer) {
+  backend_.NormHeads(qkv_, 0, shape_.num_heads, layer.query_norm, config_.rms_epsilon);
+  backend_.NormHeads(qkv_, static_cast<int64_t>(shape_.num_heads) * shape_.head_dim, shape_.num_kv_heads,
+                     layer.key_norm, config_.rms_epsilon);
+}
+
+void Decoder::Attend(int index, const Rope& rope, int64_t window) {
+  const float scale = config_.attention_scale > 0 ? config_.attention_scale
+                                                  : 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
+  backend_.RopeStoreKv(sequences_, shape_, rope_shape_, rope.angles, index, qkv_);
+  backend_.Attend(sequences_, shape_, index, scale, window, config_.attention_logit_softcap, qkv_, attended_);
+}
+
+void Decoder::ProjectAttention(const Layer& layer, Epilogue epilogue) {
+  backend_.MatMul(attended_, *layer.attention_output, {}, epilogue, epilogue == Epilogue::kAdd ? x_ : branch_);
+}
+
+void Decoder::GatedMlp(const Layer& layer, Activation activation, Epilogue epilogue) {
+  backend_.MatMul(normed_, *layer.gate_up, {}, Epilogue::kStore, gate_up_);
+  backend_.GatedAct(activation, gate_up_, gated_);
+  backend_.MatMul(gated_, *layer.down, {}, epilogue, epilogue == Epilogue::kAdd ? x_ : branch_);
+}
+
+void Decoder::AddNormed(absl::Span<const float> weight) {
+  backend_.Norm(branch_, weight, config_.rms_epsilon, branch_);
+  backend_.Add(x_, branch_, x_);
+}
+
+ModelCost Decoder::cost() const {
+  ModelCost cost;
+  for (const Layer& layer : layers_) {
+    for (const Matrix* matrix :
+         {layer.qkv.get(), layer.attention_output.get(), layer.gate_up.get(), layer.down.get()}) {
+      cost.layer_weight_bytes += matrix->bytes();
+      cost.layer_macs += matrix->rows() * matrix->cols();
+    }
+  }
+  cost.head_weight_bytes = head_->bytes();
+  cost.head_macs = head_->rows() * head_->cols();
+  return cost;
+}
+
+}  // namespace nibble::engine
