@@ -15,6 +15,7 @@ HWY_BEFORE_NAMESPACE();
 namespace nibble {
 namespace kv {
 namespace HWY_NAMESPACE {
+namespace {
 
 using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary of this target
 
@@ -106,6 +107,7 @@ void StoreRawRow(std::byte* page, int head_dim, int slot, const float* key, cons
   }
 }
 
+}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace kv
 }  // namespace nibble

@@ -16,6 +16,7 @@ HWY_BEFORE_NAMESPACE();
 namespace nibble {
 namespace engine {
 namespace HWY_NAMESPACE {
+namespace {
 
 using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary of this target
 
@@ -59,6 +60,7 @@ const AttentionKernels& Table() {
   return kKernels;
 }
 
+}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace engine
 }  // namespace nibble

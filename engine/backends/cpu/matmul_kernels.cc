@@ -22,6 +22,7 @@ NIBBLE_BEFORE_VNNI
 namespace nibble {
 namespace engine {
 namespace HWY_NAMESPACE {
+namespace {
 
 using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary of this target
 
@@ -328,6 +329,7 @@ void QuantizeOneRow(const float* x, int64_t cols, int64_t row, const QuantizedRo
   }
 }
 
+}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace engine
 }  // namespace nibble

@@ -15,6 +15,7 @@ HWY_BEFORE_NAMESPACE();
 namespace nibble {
 namespace engine {
 namespace HWY_NAMESPACE {
+namespace {
 
 using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary of this target
 
@@ -125,6 +126,7 @@ const RowKernels& Table() {
   return kKernels;
 }
 
+}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace engine
 }  // namespace nibble
