@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Serves one GGUF file with Nibble and with llama.cpp, in turn, and prints how they compare.
+
+usage: compare_llama_cpp.py [--model F] [--threads 2] [--rounds 5] [--only prefill,decode,streams] [--json F]
+
+Needs `pip install xllamacpp` (llama.cpp's own server as a Python module) and a release build. nibble-loadtest sends both
+the same token ids: prompts of which no two share a prefix, greedy answers of a fixed length. One server runs at a time,
+each freshly started, warmed up, and stopped again; llama.cpp gets as many slots as there are streams, an f16 KV cache,
+continuous batching, and no prompt cache (nothing could hit it). A round runs each workload on both, whoever went second
+going first in the next; the ratio of a round is Nibble's tokens per second over llama.cpp's in that round.
+"""
+import argparse
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CACHE = pathlib.Path(os.environ.get("NIBBLE_CACHE") or pathlib.Path.home() / ".cache" / "nibble")
+START_SECONDS = 120
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    name: str
+    title: str
+    streams: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+    def tokens_per_second(self, result):
+        """What the workload is about: prompt tokens, one stream's tokens, or all streams' tokens."""
+        if self.name == "prefill":
+            return result["total_input_tokens"] / result["duration"]
+        if self.name == "decode":
+            return 1000 / result["mean_tpot_ms"]
+        return result["output_throughput"]
+
+
+WORKLOADS = (
+    Workload("prefill", "prefill, 512-token prompts", streams=1, requests=12, input_tokens=512, output_tokens=1),
+    Workload("decode", "decode, 1 stream", streams=1, requests=4, input_tokens=32, output_tokens=192),
+    Workload("streams", "32 streams, 64 in, 96 out", streams=32, requests=64, input_tokens=64, output_tokens=96),
+)
+
+
+def serve_llama_cpp(model, threads, workload, parent):
+    """The child process of llama_cpp(): serves until it is killed or its parent is gone."""
+    import xllamacpp
+
+    context = workload.input_tokens + workload.output_tokens + 32
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model)
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.n_parallel = workload.streams
+    params.n_ctx = -(-context // 256) * 256 * workload.streams
+    params.cont_batching = True
+    params.cache_prompt = False
+    params.cache_ram_mib = 0
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
+    params.verbosity = 0
+    server = xllamacpp.Server(params)
+    parent.send(server.listening_address)
+    with contextlib.suppress(EOFError):
+        parent.recv()
+    os._exit(0)
+
+
+@contextlib.contextmanager
+def llama_cpp(model, threads, workload):
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    child = spawn.Process(target=serve_llama_cpp, args=(model, threads, workload, theirs), daemon=True)
+    child.start()
+    theirs.close()
+    try:
+        if not ours.poll(START_SECONDS):
+            raise RuntimeError("llama.cpp did not start")
+        yield ours.recv()
+    finally:
+        child.kill()
+        child.join()
+
+
+@contextlib.contextmanager
+def nibble(model, threads, workload):
+    command = [ROOT / "build/release/bin/nibbled", "--model", model, "--threads", str(threads), "--listen", "127.0.0.1:0",
+               "--metrics", "127.0.0.1:0", "--max-sequences", str(max(workload.streams, 8))]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        ready = next((line for line in child.stdout if line.startswith("ready ")), None)
+        if ready is None:
+            raise RuntimeError("nibbled did not start")
+        fields = dict(word.split("=", 1) for word in ready.split()[1:])
+        yield "grpc://" + fields["grpc"]
+    finally:
+        child.terminate()
+        child.wait()
+
+
+SERVERS = {"llama.cpp": llama_cpp, "nibble": nibble}
+
+
+def measure(server, model, threads, workload, seed):
+    """Tokens per second of one workload on a fresh server."""
+    with SERVERS[server](model, threads, workload) as target:
+        command = [ROOT / "build/release/bin/nibble-loadtest", "--target", target, "--json", "-", "--seed", str(seed),
+                   "--requests", str(workload.requests), "--warmup", "2",
+                   "--max-concurrency", str(workload.streams), "--input-tokens", str(workload.input_tokens),
+                   "--output-tokens", str(workload.output_tokens)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result = json.loads(done.stdout)
+    expected = workload.requests * workload.output_tokens
+    if result["total_output_tokens"] != expected:
+        raise RuntimeError(f"{server}: {result['total_output_tokens']} tokens came, {expected} were asked for")
+    return workload.tokens_per_second(result)
+
+
+def run_rounds(args, workloads):
+    speeds = {workload.name: {server: [] for server in SERVERS} for workload in workloads}
+    for number in range(args.rounds):
+        order = list(SERVERS) if number % 2 == 0 else list(SERVERS)[::-1]
+        for workload in workloads:
+            for server in order:
+                speed = measure(server, args.model, args.threads, workload, seed=number)
+                speeds[workload.name][server].append(speed)
+                print(f"round {number + 1}: {workload.name} {server} {speed:.1f} tokens/s", file=sys.stderr)
+    return speeds
+
+
+def row_of(workload, speeds):
+    ratios = [ours / theirs for ours, theirs in zip(speeds["nibble"], speeds["llama.cpp"])]
+    return {"workload": workload.name, "title": workload.title,
+            "nibble_tokens_per_second": statistics.median(speeds["nibble"]),
+            "llama_cpp_tokens_per_second": statistics.median(speeds["llama.cpp"]),
+            "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)}
+
+
+def print_table(rows):
+    print(f"{'tokens/s (medians)':28} {'nibble':>9} {'llama.cpp':>10} {'ratio':>6}   lowest to highest")
+    for row in rows:
+        print(f"{row['title']:28} {row['nibble_tokens_per_second']:9.1f} {row['llama_cpp_tokens_per_second']:10.1f} "
+              f"{row['ratio']:6.2f}   {row['ratio_min']:.2f} to {row['ratio_max']:.2f}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=pathlib.Path, default=CACHE / "smollm2.gguf")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default=",".join(w.name for w in WORKLOADS))
+    parser.add_argument("--json", type=pathlib.Path)
+    args = parser.parse_args()
+    workloads = [w for w in WORKLOADS if w.name in args.only.split(",")]
+    speeds = run_rounds(args, workloads)
+    rows = [row_of(workload, speeds[workload.name]) for workload in workloads]
+    print_table(rows)
+    if args.json:
+        args.json.write_text(json.dumps({"model": str(args.model), "threads": args.threads, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
