@@ -63,21 +63,24 @@ void Scheduler::Preempt(Sequence& sequence) {
   waiting_.Push(sequence);
 }
 
-// Starts as many as the step has tokens for.
+// Starts as many as the step has tokens and places for.
 void Scheduler::StartWaiting(Nanos now) {
+  for (;;) {
+    Sequence* next = waiting_.Next();
+    if (next == nullptr || !HasRoomFor(*next) || !TryStart(*next, now)) return;
+  }
+}
+
+// Whether the decodes and the prompts that go first leave anything of the step to `sequence`.
+bool Scheduler::HasRoomFor(const Sequence& sequence) const {
   int64_t tokens = 0;
   int64_t sequences = 0;
-  for (const Sequence* sequence : running_) {
-    if (!sequence->runnable()) continue;
-    tokens += sequence->remaining();
+  for (const Sequence* other : running_) {
+    if (!other->runnable()) continue;
     ++sequences;
+    if (other->remaining() == 1 || RanksBefore(*other, sequence)) tokens += other->remaining();
   }
-  while (tokens < options_.step_tokens && sequences < options_.max_sequences) {
-    Sequence* next = waiting_.Next();
-    if (next == nullptr || !TryStart(*next, now)) return;
-    tokens += next->remaining();
-    ++sequences;
-  }
+  return tokens < options_.step_tokens && sequences < options_.max_sequences;
 }
 
 bool Scheduler::TryStart(Sequence& sequence, Nanos now) {

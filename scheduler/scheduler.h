@@ -104,6 +104,7 @@ class Scheduler {
   void ExpireDeadlines(Nanos now);
   bool GrowRunning();
   void StartWaiting(Nanos now);
+  bool HasRoomFor(const Sequence& sequence) const;
   bool TryStart(Sequence& sequence, Nanos now);
   void NoteFirstStart(Sequence& sequence, Nanos now);
   void Run(Sequence& sequence);

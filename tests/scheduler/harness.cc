@@ -40,9 +40,13 @@ void RecordingSink::OnFinish(int index, const Finish& finish) {
 void RecordingSink::CheckAnswer(int index, const Finish& finish) const {
   const Answer solo = SoloRun(request_, index, kSmallLimits.vocab_size);
   const std::vector<int32_t>& told = answers_[index];
+  const bool poisoned = std::count(request_.prompt.begin(), request_.prompt.end(), kPoison) > 0;
+  NIBBLE_CHECK(told.empty() || !poisoned);
+  NIBBLE_CHECK(finish.reason != FinishReason::kError || poisoned);
   NIBBLE_CHECK(told.size() <= solo.tokens.size() && std::equal(told.begin(), told.end(), solo.tokens.begin()));
   NIBBLE_CHECK(finish.usage.generated_tokens == static_cast<int64_t>(told.size()));
   const bool own = finish.reason == FinishReason::kStop || finish.reason == FinishReason::kLength;
+  NIBBLE_CHECK(!own || !poisoned);
   if (!own || stopped_) return;
   NIBBLE_CHECK(finish.reason == solo.reason && finish.stop_token_id == solo.stop_token_id);
   NIBBLE_CHECK(told.size() == solo.tokens.size());
@@ -85,7 +89,7 @@ Harness::Harness(const SchedulerOptions& options, const Limits& limits)
 
 Harness::~Harness() { scheduler_.CancelAll(CancelCause::kDrain); }
 
-absl::Status Harness::Submit(const Request& request) {
+absl::Status Harness::SubmitRequest(const Request& request) {
   auto sink = std::make_unique<RecordingSink>(request);
   const absl::Status status = scheduler_.Submit(request, sink.get());
   if (status.ok()) sinks_[{request.tenant, request.id}] = std::move(sink);
@@ -121,7 +125,8 @@ void Harness::Drain() {
   while (!Step().empty()) continue;
 }
 
-// A plan keeps the budgets, leaves no decode out while tokens are left, and is empty only where nothing may run.
+// Nothing lives past its deadline; a plan keeps the budgets, leaves no decode out while tokens are left, and is empty
+// only where nothing may run.
 void Harness::CheckPlan(const engine::StepPlan& plan, const std::vector<SequenceView>& views) const {
   int64_t tokens = 0;
   int64_t rows = 0;
@@ -129,6 +134,7 @@ void Harness::CheckPlan(const engine::StepPlan& plan, const std::vector<Sequence
     tokens += view.planned;
     rows += view.planned > 0;
     NIBBLE_CHECK(view.planned == 0 || (view.state == SequenceState::kRunning && !view.paused));
+    NIBBLE_CHECK(sinks_.at({view.tenant, view.id})->request().deadline > now_);
   }
   NIBBLE_CHECK(rows == static_cast<int64_t>(plan.sequences.size()) && rows <= options_.max_sequences);
   NIBBLE_CHECK(tokens <= options_.step_tokens);

@@ -51,7 +51,7 @@ struct RequestSpec {
   std::string id = "a";
   std::string tenant = "t";
   int64_t prompt = 1;
-  std::string text;  // requests of one text have one prefix; the id where empty
+  std::string text = "";  // requests of one text have one prefix; the id where empty
   int32_t max_tokens = 1;
   int32_t priority = 0;
   int32_t num_choices = 1;
@@ -69,8 +69,8 @@ class Harness {
   explicit Harness(const SchedulerOptions& options = SmallOptions(), const Limits& limits = kSmallLimits);
   ~Harness();
 
-  absl::Status Submit(const Request& request);
-  absl::Status Submit(const RequestSpec& spec) { return Submit(MakeRequest(spec, now_)); }
+  absl::Status SubmitRequest(const Request& request);
+  absl::Status Submit(const RequestSpec& spec) { return SubmitRequest(MakeRequest(spec, now_)); }
   void Cancel(const std::string& id, CancelCause cause = CancelCause::kClient, const std::string& tenant = "t");
   void Resume(const std::string& id, const std::string& tenant = "t") { scheduler_.Resume(tenant, id); }
 
