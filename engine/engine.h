@@ -49,8 +49,8 @@ struct StepPlan {
 };
 
 struct Logprobs {
-  float logprob = 0.0f;            // of the sampled (or target) token
-  std::vector<TokenLogprob> top;   // most likely first; ties: the lower id first
+  float logprob = 0.0f;           // of the sampled (or target) token
+  std::vector<TokenLogprob> top;  // most likely first; ties: the lower id first
 };
 
 struct SequenceResult {

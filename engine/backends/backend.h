@@ -64,9 +64,9 @@ struct AttentionShape {
 };
 
 struct RopeShape {
-  int dims = 0;                        // leading dimensions of a head that are rotated
-  bool interleaved = false;            // pairs (2i, 2i + 1); otherwise (i, i + dims / 2)
-  absl::Span<const float> factors;     // [dims / 2] that frequencies are divided by, or empty
+  int dims = 0;                     // leading dimensions of a head that are rotated
+  bool interleaved = false;         // pairs (2i, 2i + 1); otherwise (i, i + dims / 2)
+  absl::Span<const float> factors;  // [dims / 2] that frequencies are divided by, or empty
 };
 
 struct KvShape {
@@ -102,7 +102,8 @@ class Backend {
   virtual void Add(View x, View y, View out) = 0;
   // out (+)= x * matrix^T (+ bias). bias may be empty.
   virtual void MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, Epilogue epilogue, View out) = 0;
-  // cos and sin of position / linear_factor * base^(-2i / dims) / factors[i], [rows, dims]: dims / 2 cosines, then the sines.
+  // cos and sin of position / linear_factor * base^(-2i / dims) / factors[i], [rows, dims]: dims / 2 cosines, then the
+  // sines.
   virtual void RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base,
                           double linear_factor, View angles) = 0;
   // Rotates q and k, which lie as q | k | v in the columns of qkv, and stores k and v into the pages.

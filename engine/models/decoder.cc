@@ -140,8 +140,8 @@ void Decoder::NormQueriesKeys(const Layer& layer) {
 }
 
 void Decoder::Attend(int index, const Rope& rope, int64_t window) {
-  const float scale = config_.attention_scale > 0 ? config_.attention_scale
-                                                  : 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
+  const float scale =
+      config_.attention_scale > 0 ? config_.attention_scale : 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
   backend_.RopeStoreKv(sequences_, shape_, rope_shape_, rope.angles, index, qkv_);
   backend_.Attend(sequences_, shape_, index, scale, window, config_.attention_logit_softcap, qkv_, attended_);
 }

@@ -48,13 +48,13 @@ class Decoder : public Model {
   absl::Span<const float> LayerQkvBias(int index);
 
   // Steps of a layer. x_ is the residual stream; each step says what it reads and writes.
-  void NormInput(absl::Span<const float> weight);                      // normed_ = norm(x_)
-  void ProjectQkv(const Layer& layer);                                 // qkv_ = normed_ * qkv^T (+ bias)
-  void NormQueriesKeys(const Layer& layer);                            // q and k of qkv_, head by head
-  void Attend(int index, const Rope& rope, int64_t window);            // attended_ = attention(rope(qkv_)); K, V stored
-  void ProjectAttention(const Layer& layer, Epilogue epilogue);        // x_ += attended_ * output^T, or into branch_
+  void NormInput(absl::Span<const float> weight);                // normed_ = norm(x_)
+  void ProjectQkv(const Layer& layer);                           // qkv_ = normed_ * qkv^T (+ bias)
+  void NormQueriesKeys(const Layer& layer);                      // q and k of qkv_, head by head
+  void Attend(int index, const Rope& rope, int64_t window);      // attended_ = attention(rope(qkv_)); K, V stored
+  void ProjectAttention(const Layer& layer, Epilogue epilogue);  // x_ += attended_ * output^T, or into branch_
   void GatedMlp(const Layer& layer, Activation activation, Epilogue epilogue);  // x_ += mlp(normed_), or into branch_
-  void AddNormed(absl::Span<const float> weight);                      // x_ += norm(branch_)
+  void AddNormed(absl::Span<const float> weight);                               // x_ += norm(branch_)
 
   const ModelConfig& config() { return config_; }
   Rope& global_rope() { return global_rope_; }

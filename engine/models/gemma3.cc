@@ -11,8 +11,7 @@ namespace {
 
 class Gemma3 : public Decoder {
  public:
-  Gemma3(const ModelConfig& model_config, const WeightSource& source, Backend& backend,
-         const ModelLoadOptions& options)
+  Gemma3(const ModelConfig& model_config, const WeightSource& source, Backend& backend, const ModelLoadOptions& options)
       : Decoder(model_config, source, backend, options) {
     set_embedding_scale(std::sqrt(static_cast<float>(model_config.hidden_size)));
   }
@@ -51,9 +50,7 @@ class Gemma3 : public Decoder {
   }
 
  private:
-  bool IsLocal(int index) {
-    return config().sliding_pattern > 0 && (index + 1) % config().sliding_pattern != 0;
-  }
+  bool IsLocal(int index) { return config().sliding_pattern > 0 && (index + 1) % config().sliding_pattern != 0; }
 
   Rope local_rope_;
 };

@@ -118,9 +118,9 @@ struct ExactRow {
 
 // The encodings that are group codes already.
 constexpr ExactRow kExact[] = {
-    {Encoding::kQ4_0, {4, true, true}, ReadQ4_0},   {Encoding::kQ4_1, {4, true, true}, ReadQ4_1},
-    {Encoding::kQ4_K, {4, true, false}, ReadQ4_K},  {Encoding::kQ5_0, {8, true, false}, ReadQ5_0},
-    {Encoding::kQ5_1, {8, true, false}, ReadQ5_1},  {Encoding::kQ5_K, {8, true, false}, ReadQ5_K},
+    {Encoding::kQ4_0, {4, true, true}, ReadQ4_0},  {Encoding::kQ4_1, {4, true, true}, ReadQ4_1},
+    {Encoding::kQ4_K, {4, true, false}, ReadQ4_K}, {Encoding::kQ5_0, {8, true, false}, ReadQ5_0},
+    {Encoding::kQ5_1, {8, true, false}, ReadQ5_1}, {Encoding::kQ5_K, {8, true, false}, ReadQ5_K},
     {Encoding::kQ8_0, {8, false, true}, ReadQ8_0},
 };
 

@@ -7,8 +7,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define NIBBLE_RETURN_IF_ERROR(expression)               \
-  do {                                                   \
+#define NIBBLE_RETURN_IF_ERROR(expression)                                                    \
+  do {                                                                                        \
     if (absl::Status nibble_status = (expression); !nibble_status.ok()) return nibble_status; \
   } while (false)
 

@@ -41,8 +41,7 @@ absl::StatusOr<Isa> ChooseIsa(std::string_view name) {
       return absl::InvalidArgumentError(absl::StrCat("isa: this machine lacks ", std::string(name)));
     }
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("isa: '", std::string(name), "' is none of scalar, avx2, avx512"));
+  return absl::InvalidArgumentError(absl::StrCat("isa: '", std::string(name), "' is none of scalar, avx2, avx512"));
 }
 
 }  // namespace nibble::simd

@@ -8,9 +8,9 @@
 // NIBBLE_FOR_ISA(isa, Expression): evaluates N_<TARGET>::Expression of the enclosing namespace for the chosen ISA.
 // For use under HWY_ONCE.
 #if defined(__x86_64__)
-#define NIBBLE_FOR_ISA(isa, expression)                                    \
-  ((isa) == ::nibble::simd::Isa::kAvx512 ? N_AVX3_DL::expression           \
-   : (isa) == ::nibble::simd::Isa::kAvx2 ? N_AVX2::expression              \
+#define NIBBLE_FOR_ISA(isa, expression)                          \
+  ((isa) == ::nibble::simd::Isa::kAvx512 ? N_AVX3_DL::expression \
+   : (isa) == ::nibble::simd::Isa::kAvx2 ? N_AVX2::expression    \
                                          : N_SCALAR::expression)
 #else
 #define NIBBLE_FOR_ISA(isa, expression) (static_cast<void>(isa), HWY_STATIC_NAMESPACE::expression)
@@ -19,8 +19,7 @@
 // Around functions of the AVX-512 target that use VNNI instructions: Highway 1.0.3 checks the processor for them but
 // does not tell the compiler.
 #if defined(__clang__)
-#define NIBBLE_BEFORE_VNNI \
-  _Pragma("clang attribute push(__attribute__((target(\"avx512vnni\"))), apply_to = function)")
+#define NIBBLE_BEFORE_VNNI _Pragma("clang attribute push(__attribute__((target(\"avx512vnni\"))), apply_to = function)")
 #define NIBBLE_AFTER_VNNI _Pragma("clang attribute pop")
 #else
 #define NIBBLE_BEFORE_VNNI _Pragma("GCC push_options") _Pragma("GCC target(\"avx512vnni\")")

@@ -60,11 +60,11 @@ HWY_INLINE I16 LoadInt(const int32_t* p) {
 }
 HWY_INLINE void StoreInt(I16 a, int32_t* p) { NIBBLE_PARTS hn::StoreU(a.v[i], I(), p + i * kLanes); }
 
-#define NIBBLE_BINARY(NAME, OP)                        \
-  HWY_INLINE V16 NAME(V16 a, V16 b) {                  \
-    V16 r;                                             \
-    NIBBLE_PARTS r.v[i] = OP(a.v[i], b.v[i]);          \
-    return r;                                          \
+#define NIBBLE_BINARY(NAME, OP)               \
+  HWY_INLINE V16 NAME(V16 a, V16 b) {         \
+    V16 r;                                    \
+    NIBBLE_PARTS r.v[i] = OP(a.v[i], b.v[i]); \
+    return r;                                 \
   }
 NIBBLE_BINARY(Add, hn::Add)
 NIBBLE_BINARY(Sub, hn::Sub)

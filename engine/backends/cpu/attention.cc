@@ -45,8 +45,8 @@ void CpuAttention::MakeTiles(absl::Span<const SequenceRows> batch, const Attenti
       const int64_t earliest = call.window > 0 ? std::max<int64_t>(0, position - call.window + 1) : 0;
       const int64_t end_segment = (position + rows - 1) / kSegmentTokens + 1;
       for (int head = 0; head < call.shape.num_kv_heads; ++head) {
-        tiles_.push_back({&sequence, sequence.first_row + row, rows, position, head, earliest / kSegmentTokens,
-                          end_segment, 0});
+        tiles_.push_back(
+            {&sequence, sequence.first_row + row, rows, position, head, earliest / kSegmentTokens, end_segment, 0});
       }
       row += rows;
     }

@@ -172,7 +172,8 @@ void CpuBackend::RopeStoreKv(absl::Span<const SequenceRows> batch, const Attenti
       const int64_t position = sequence.position + r;
       const float* angle = angles.row(sequence.first_row + r);
       float* row = qkv.row(sequence.first_row + r);
-      for (int h = 0; h < shape.num_heads + shape.num_kv_heads; ++h) rotate(angle, angle + half, rope.dims, row + h * dim);
+      for (int h = 0; h < shape.num_heads + shape.num_kv_heads; ++h)
+        rotate(angle, angle + half, rope.dims, row + h * dim);
       const kv::PageId page = sequence.pages[position / kv::kPageTokens];
       for (int h = 0; h < shape.num_kv_heads; ++h) {
         const float* key = row + (shape.num_heads + h) * dim;

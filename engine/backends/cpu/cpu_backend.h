@@ -36,8 +36,8 @@ class CpuBackend : public Backend {
                   View angles) override;
   void RopeStoreKv(absl::Span<const SequenceRows> batch, const AttentionShape& shape, const RopeShape& rope,
                    View angles, int layer, View qkv) override;
-  void Attend(absl::Span<const SequenceRows> batch, const AttentionShape& shape, int layer, float scale,
-              int64_t window, float softcap, View qkv, View out) override;
+  void Attend(absl::Span<const SequenceRows> batch, const AttentionShape& shape, int layer, float scale, int64_t window,
+              float softcap, View qkv, View out) override;
   void GatedAct(Activation activation, View gate_up, View out) override;
   void SoftCap(float cap, View x) override;
 

@@ -86,8 +86,7 @@ HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride,
   NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm256_setzero_si256();
   NIBBLE_UNROLL for (int pair = 0; pair < 4; ++pair) {
     NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
-      const __m256i packed =
-          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + pair * 64 + half * 32));
+      const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + pair * 64 + half * 32));
       const __m256i low = _mm256_and_si256(packed, low_mask);
       const __m256i high = _mm256_and_si256(_mm256_srli_epi16(packed, 4), low_mask);
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
@@ -100,9 +99,7 @@ HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride,
   }
   const __m256i ones = _mm256_set1_epi16(1);
   NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-    NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
-      dots[r].v[half].raw = _mm256_madd_epi16(sums[r][half], ones);
-    }
+    NIBBLE_UNROLL for (int half = 0; half < 2; ++half) { dots[r].v[half].raw = _mm256_madd_epi16(sums[r][half], ones); }
   }
 }
 
@@ -111,9 +108,7 @@ template <int kRows>
 HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
                           int64_t /*bias_stride*/, I16* dots) {
   const __m256i ones = _mm256_set1_epi16(1);
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-    dots[r].v[0].raw = dots[r].v[1].raw = _mm256_setzero_si256();
-  }
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) { dots[r].v[0].raw = dots[r].v[1].raw = _mm256_setzero_si256(); }
   NIBBLE_UNROLL for (int block = 0; block < 8; ++block) {
     NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
       const __m256i weights = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + block * 64 + half * 32));

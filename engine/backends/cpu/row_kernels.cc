@@ -105,14 +105,13 @@ void SiluMulRow(const float* gate, const float* up, int64_t n, float* out) { Map
 
 struct GeluTanhMul {
   HWY_INLINE V16 operator()(V16 gate, V16 up) const {
+    // (1 + tanh u) / 2 = 1 / (1 + e^-2u), which does not cancel where the gate is far below zero.
     const V16 cubic = Fma(Mul(Mul(gate, gate), gate), Set(0.044715f), gate);
-    const V16 tanh = Tanh(Mul(Set(0.7978845608f), cubic));
-    return Mul(Mul(Mul(Set(0.5f), gate), Add(Set(1.0f), tanh)), up);
+    const V16 denominator = Add(Set(1.0f), Exp(Mul(Set(-1.5957691216f), cubic)));
+    return Mul(Div(gate, denominator), up);
   }
 };
-void GeluTanhMulRow(const float* gate, const float* up, int64_t n, float* out) {
-  Map(gate, up, n, out, GeluTanhMul{});
-}
+void GeluTanhMulRow(const float* gate, const float* up, int64_t n, float* out) { Map(gate, up, n, out, GeluTanhMul{}); }
 
 struct SoftCapOp {
   V16 cap;
