@@ -26,7 +26,10 @@ HEADERS = (
     (r"gtest/", "libgtest-dev"),
     (r"gmock/", "libgmock-dev"),
     (r"benchmark/", "libbenchmark-dev"),
-    (r"(sys|arpa|netinet|linux|sanitizer|asm)/|[a-z0-9_]+\.h$|[a-z_0-9]+$", "g++"),  # the compiler's and the C library's
+    (r"civetweb\.h|CivetServer\.h", "libcivetweb-dev"),
+    # The compiler's and the C library's.
+    (r"[a-z_0-9]+$|(sys|arpa|netinet|linux|sanitizer|asm)/", "g++"),
+    (r"(dlfcn|errno|fcntl|immintrin|netdb|poll|pthread|sched|signal|unistd)\.h", "g++"),
 )
 
 # What a script or a build file says -> the package that brings the program.
@@ -101,6 +104,7 @@ class Packages(unittest.TestCase):
 
     def test_a_header_of_an_unknown_library_is_noticed(self):
         self.assertIsNone(package_of("boost/asio.hpp"))
+        self.assertIsNone(package_of("zlib.h"))
         self.assertEqual(package_of("vector"), "g++")
         self.assertEqual(package_of("hwy/highway.h"), "libhwy-dev")
 
