@@ -8,7 +8,9 @@ namespace {
 
 class RealModel : public testing::TestWithParam<const char*> {};
 
-TEST_P(RealModel, LogitsEqualTheReference) { ExpectGoldenLogits(CachedModel(GetParam()), GetParam(), 64); }
+TEST_P(RealModel, LogitsEqualTheReference) {
+  ExpectGoldenLogits(CachedModel(GetParam()), GetParam(), 64, kRealTolerance);
+}
 
 INSTANTIATE_TEST_SUITE_P(EveryFile, RealModel, testing::Values("smollm2", "qwen2.5-coder-0.5b", "gemma3-270m"),
                          [](const auto& info) {
