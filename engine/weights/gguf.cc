@@ -13,8 +13,7 @@
 namespace nibble::engine {
 namespace {
 
-constexpr uint32_t kMagic = 0x46554747;  // "GGUF"
-// The least bytes an entry can take: what a count is held against before anything is allocated for it.
+constexpr uint32_t kMagic = 0x46554747;                      // "GGUF"
 constexpr uint64_t kMinMetadataBytes = 8 + 1 + 4 + 1;        // key, type, value
 constexpr uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;  // name, n_dims, one dimension, type, offset
 constexpr uint64_t kMinStringBytes = 8;                      // its length
@@ -28,15 +27,18 @@ absl::Status CheckName(std::string_view field, uint64_t offset, std::string_view
   return FormatError(field, offset, Quoted(name) + " holds a byte that is not allowed in a name");
 }
 
-absl::Status CheckCount(std::string_view field, uint64_t offset, uint64_t count, uint64_t limit, uint64_t remaining,
-                        uint64_t min_entry_bytes) {
-  if (count > limit) {
-    return FormatError(field, offset, std::to_string(count) + " is above the limit of " + std::to_string(limit));
-  }
+// A count is held against the bytes that its entries take at the least, before anything is allocated for them.
+absl::Status CheckFits(std::string_view field, uint64_t offset, uint64_t count, uint64_t remaining,
+                       uint64_t min_entry_bytes) {
   if (count <= remaining / min_entry_bytes) return absl::OkStatus();
   return FormatError(
       field, offset,
       std::to_string(count) + " entries cannot fit in the remaining " + std::to_string(remaining) + " bytes");
+}
+
+absl::Status CheckLimit(std::string_view field, uint64_t offset, uint64_t count, uint64_t limit) {
+  if (count <= limit) return absl::OkStatus();
+  return FormatError(field, offset, std::to_string(count) + " is above the limit of " + std::to_string(limit));
 }
 
 absl::Status CheckBools(const GgufValue& value) {
@@ -111,9 +113,10 @@ absl::Status GgufParser::ReadPreamble() {
   }
   NIBBLE_RETURN_IF_ERROR(reader_.Read("tensor_count", &n_tensors_));
   NIBBLE_RETURN_IF_ERROR(reader_.Read("metadata_kv_count", &n_metadata_));
-  NIBBLE_RETURN_IF_ERROR(
-      CheckCount("metadata_kv_count", 16, n_metadata_, kGgufMaxMetadata, reader_.remaining(), kMinMetadataBytes));
-  return CheckCount("tensor_count", 8, n_tensors_, kGgufMaxTensors, reader_.remaining(), kMinTensorBytes);
+  NIBBLE_RETURN_IF_ERROR(CheckLimit("tensor_count", 8, n_tensors_, kGgufMaxTensors));
+  NIBBLE_RETURN_IF_ERROR(CheckLimit("metadata_kv_count", 16, n_metadata_, kGgufMaxMetadata));
+  NIBBLE_RETURN_IF_ERROR(CheckFits("tensor_count", 8, n_tensors_, reader_.remaining(), kMinTensorBytes));
+  return CheckFits("metadata_kv_count", 16, n_metadata_, reader_.remaining(), kMinMetadataBytes);
 }
 
 absl::Status GgufParser::ReadMetadata() {
@@ -157,7 +160,7 @@ absl::Status GgufParser::ReadArrayHeader(GgufValue* value) {
   const uint64_t offset = reader_.offset();
   NIBBLE_RETURN_IF_ERROR(reader_.Read(field, &value->count));
   const uint64_t element_bytes = value->type == GgufType::kString ? kMinStringBytes : GgufElementBytes(value->type);
-  return CheckCount(field, offset, value->count, reader_.remaining(), reader_.remaining(), element_bytes);
+  return CheckFits(field, offset, value->count, reader_.remaining(), element_bytes);
 }
 
 absl::Status GgufParser::SkipPayload(const std::string& field, GgufValue* value) {

@@ -1,0 +1,18 @@
+// `nibble inspect FILE`: what a model file holds, for people.
+#ifndef NIBBLE_ENGINE_TOOLS_INSPECT_H_
+#define NIBBLE_ENGINE_TOOLS_INSPECT_H_
+
+#include <ostream>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace nibble::engine {
+
+// Writes container, configuration, tensors by encoding and tokenizer to `out`. Errors are OpenModelFile's; what was
+// proven before the error is written all the same. Text from the file is escaped: it cannot drive a terminal.
+absl::Status Inspect(const std::string& path, std::ostream& out);
+
+}  // namespace nibble::engine
+
+#endif  // NIBBLE_ENGINE_TOOLS_INSPECT_H_
