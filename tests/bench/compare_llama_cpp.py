@@ -20,8 +20,11 @@ import statistics
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-CACHE = pathlib.Path(os.environ.get("NIBBLE_CACHE") or pathlib.Path.home() / ".cache" / "nibble")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "conformance"))
+sys.dont_write_bytecode = True
+import daemon as daemons
+
+ROOT = daemons.ROOT
 START_SECONDS = 120
 
 
@@ -92,18 +95,11 @@ def llama_cpp(model, threads, workload):
 
 @contextlib.contextmanager
 def nibble(model, threads, workload):
-    command = [ROOT / "build/release/bin/nibbled", "--model", model, "--threads", str(threads), "--listen", "127.0.0.1:0",
-               "--metrics", "127.0.0.1:0", "--max-sequences", str(max(workload.streams, 8))]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    daemon = daemons.Daemon("--threads", str(threads), "--max-sequences", str(max(workload.streams, 8)), model=model)
     try:
-        ready = next((line for line in child.stdout if line.startswith("ready ")), None)
-        if ready is None:
-            raise RuntimeError("nibbled did not start")
-        fields = dict(word.split("=", 1) for word in ready.split()[1:])
-        yield "grpc://" + fields["grpc"]
+        yield "grpc://" + daemon.ready["grpc"]
     finally:
-        child.terminate()
-        child.wait()
+        daemon.kill()
 
 
 SERVERS = {"llama.cpp": llama_cpp, "nibble": nibble}
@@ -153,7 +149,7 @@ def print_table(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=pathlib.Path, default=CACHE / "smollm2.gguf")
+    parser.add_argument("--model", type=pathlib.Path, default=daemons.MODEL)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default=",".join(w.name for w in WORKLOADS))

@@ -1,0 +1,46 @@
+"""Runs a nibbled for a test or a measurement, and makes the Python stubs of nibble.v1."""
+import os
+import pathlib
+import signal
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CACHE = pathlib.Path(os.environ.get("NIBBLE_CACHE") or pathlib.Path.home() / ".cache" / "nibble")
+MODEL = CACHE / "smollm2.gguf"
+
+
+class Daemon:
+    """A nibbled on free ports; ready once constructed."""
+
+    def __init__(self, *flags, model=MODEL):
+        command = [ROOT / "build/release/bin/nibbled", "--model", model, "--listen", "127.0.0.1:0", "--metrics",
+                   "127.0.0.1:0", *flags]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        ready = next((line for line in self.process.stdout if line.startswith("ready ")), None)
+        if ready is None:
+            raise RuntimeError(f"nibbled did not start: {self.process.communicate()[1].strip()}")
+        self.ready = dict(word.split("=", 1) for word in ready.split()[1:])
+
+    def stop(self, seconds=30):
+        """SIGTERM; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=seconds)
+        return self.process.returncode
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+def make_stubs(folder):
+    """Puts nibble/v1/*_pb2.py and *_pb2_grpc.py into `folder`."""
+    import grpc_tools
+    from grpc_tools import protoc
+
+    protos = [str(path.relative_to(ROOT / "proto")) for path in sorted((ROOT / "proto").rglob("*.proto"))]
+    well_known = pathlib.Path(grpc_tools.__file__).parent / "_proto"
+    status = protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"-I{well_known}", f"--python_out={folder}",
+                          f"--grpc_python_out={folder}", *protos])
+    if status:
+        raise RuntimeError("protoc failed")
