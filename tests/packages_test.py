@@ -22,6 +22,7 @@ HEADERS = (
     (r"hwy/", "libhwy-dev"),
     (r"pcre2\.h", "libpcre2-dev"),
     (r"nlohmann/", "nlohmann-json3-dev"),
+    (r"openssl/", "libssl-dev"),
     (r"curl/", "libcurl4-openssl-dev"),
     (r"gtest/", "libgtest-dev"),
     (r"gmock/", "libgmock-dev"),
