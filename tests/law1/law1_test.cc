@@ -1,0 +1,85 @@
+// Law 1 on tiny seeded models of every architecture, in f32 and in integers. Built a second time with one float sum
+// reversed on the scalar target, where it must fail (law1_negative_control in CMakeLists.txt).
+#include <string>
+
+#include "gtest/gtest.h"
+#include "tests/base/status_matchers.h"
+#include "tests/law1/law1_fixture.h"
+
+namespace nibble {
+namespace {
+
+constexpr int kMaxTokens = 9;
+
+struct Setting {
+  const char* model;
+  Modes modes;
+};
+
+void PrintTo(const Setting& setting, std::ostream* out) { *out << setting.model; }
+
+class Law1 : public testing::TestWithParam<Setting> {
+ protected:
+  void SetUp() override {
+    auto file = engine::OpenModelFile(std::string(NIBBLE_TESTS_DIR) + "/golden/logits/" + GetParam().model);
+    ASSERT_THAT(file, IsOk());
+    file_ = *std::move(file);
+    prompts_ = MakePrompts(20, 200, file_.config.vocab_size);
+    // The company of 32: the twenty, and twelve more whose answers nobody compares.
+    company_ = prompts_;
+    for (const auto& filler : MakePrompts(12, 60, file_.config.vocab_size)) company_.push_back(filler);
+    alone_ = Answer(file_, GetParam().modes, {}, prompts_, kMaxTokens, ledger_).tokens;
+    ASSERT_EQ(ledger_.entries(), 20 * kMaxTokens);
+  }
+
+  RunResult ExpectSameBits(const Company& company) {
+    const int64_t before = ledger_.confirmations() + ledger_.contradictions();
+    RunResult result = Answer(file_, GetParam().modes, company, company_, kMaxTokens, ledger_);
+    EXPECT_GE(ledger_.confirmations() + ledger_.contradictions() - before, 20 * kMaxTokens) << "nothing was compared";
+    EXPECT_EQ(ledger_.contradictions(), 0)
+        << simd::Name(company.isa) << ", " << company.threads << " threads, steps of " << company.step_tokens;
+    for (size_t i = 0; i < alone_.size(); ++i) EXPECT_EQ(result.tokens[i], alone_[i]) << "request " << i;
+    return result;
+  }
+
+  engine::ModelFile file_;
+  std::vector<std::vector<int32_t>> prompts_, company_, alone_;
+  LogitsLedger ledger_;
+};
+
+TEST_P(Law1, CompanyChunksThreadsAndTargetsDoNotShow) {
+  for (simd::Isa isa : simd::SupportedIsas()) {
+    for (int threads : {1, 2}) {
+      // The plainest target is slow: there, one thread in the batch is enough, since alone is its other side.
+      if (isa == simd::Isa::kScalar && threads == 2) continue;
+      ExpectSameBits({isa, threads, /*step_tokens=*/57, /*max_sequences=*/32, /*pages=*/4096, /*together=*/true});
+    }
+  }
+}
+
+TEST_P(Law1, PrefixHitsDoNotShow) {
+  const RunResult result =
+      ExpectSameBits({simd::SupportedIsas().back(), 2, 512, /*max_sequences=*/3, /*pages=*/4096, /*together=*/true});
+  EXPECT_GT(result.counters.prefix_hits_tokens, 100);
+}
+
+TEST_P(Law1, PreemptionDoesNotShow) {
+  const RunResult result =
+      ExpectSameBits({simd::SupportedIsas().back(), 2, 64, /*max_sequences=*/32, /*pages=*/20, /*together=*/true});
+  EXPECT_GT(result.counters.preemptions, 0);
+  EXPECT_GT(result.counters.recomputed_tokens, 0);
+}
+
+constexpr Modes kInteger = {engine::WeightMode::kFile, engine::ActivationMode::kA8};
+constexpr Modes kFloat = {engine::WeightMode::kF32, engine::ActivationMode::kF32};
+constexpr Modes kRounded4 = {engine::WeightMode::kW4, engine::ActivationMode::kA8};
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, Law1,
+    testing::Values(Setting{"tiny-llama-quantized.gguf", kInteger}, Setting{"tiny-llama-f32.gguf", kFloat},
+                    Setting{"tiny-llama-f32.gguf", kRounded4}, Setting{"tiny-qwen2-bf16.gguf", kInteger},
+                    Setting{"tiny-qwen3-f16.gguf", kInteger}, Setting{"tiny-gemma3-q8_0.gguf", kInteger},
+                    Setting{"tiny-gemma3-q8_0.gguf", kFloat}));
+
+}  // namespace
+}  // namespace nibble
