@@ -3,6 +3,8 @@
 #define NIBBLE_KVCACHE_SIMD_TARGETS_H_
 
 #define HWY_WANT_AVX3_DL 1
+// The same scalar target with every compiler: by itself Highway takes it with g++ and EMU128 with clang.
+#define HWY_BROKEN_EMU128 1
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3)
 
 // NIBBLE_FOR_ISA(isa, Expression): evaluates N_<TARGET>::Expression of the enclosing namespace for the chosen ISA.
