@@ -1,6 +1,6 @@
 #include "kvcache/codecs/codec.h"
 
-#include "kvcache/codecs/f16.h"
+#include "kvcache/codecs/plain.h"
 
 namespace nibble::kv {
 namespace {
@@ -8,6 +8,7 @@ namespace {
 // One row per codec.
 constexpr const Codec* kCodecs[] = {
     &kF16Codec,
+    &kF32Codec,
 };
 
 }  // namespace

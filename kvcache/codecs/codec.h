@@ -1,8 +1,7 @@
 // How one page of one KV head becomes bytes, and how attention reads those bytes.
 //
-// A raw page of a head is the form that rows are appended to: keys channel-major, [head_dim][32] f16, then values
-// token-major, [32][head_dim] f16. Attention never asks for decoded rows: it asks for *scores* (query rows against the
-// 32 tokens) and for the *mix* of the values by weights.
+// Rows are appended to an open page one by one. Attention never asks for decoded rows: it asks for *scores* (query rows
+// against the 32 tokens) and for the *mix* of the values by weights.
 //
 // Thread: kernels are pure functions. head_dim is a multiple of 16 everywhere. All kernels of all instruction sets give
 // the same bits, for one row and for many: tokens lie in the lanes for scores, channels in the lanes for the mix.
@@ -17,9 +16,6 @@
 #include "kvcache/simd/isa.h"
 
 namespace nibble::kv {
-
-// Bytes of one head's raw page.
-constexpr int64_t RawHeadBytes(int64_t head_dim) { return 2 * kPageTokens * head_dim * 2; }
 
 // Query rows against one head's page.
 struct ScoresArgs {
@@ -45,22 +41,21 @@ struct MixArgs {
 };
 
 struct CodecKernels {
+  // Appends one token's key and value ([head_dim] each) at `slot` (0 .. 31) of an open page.
+  void (*store)(std::byte* page, int head_dim, int slot, const float* key, const float* value);
   void (*scores)(const ScoresArgs& args);
   void (*mix)(const MixArgs& args);
 };
 
 struct Codec {
   std::string_view name;
-  double bits;  // per element, with all parameters
-  int64_t (*head_bytes)(int64_t head_dim);
+  double bits;                              // per element, with all parameters
+  int64_t (*head_bytes)(int64_t head_dim);  // of one head of one page of one layer
   const CodecKernels& (*kernels)(simd::Isa isa);
 };
 
 // nullptr for a name that is not in the table.
 const Codec* FindCodec(std::string_view name);
-
-// Appends one token's key and value (f32, [head_dim] each) to a raw page at `slot` (0 .. 31).
-void StoreRaw(simd::Isa isa, std::byte* page, int head_dim, int slot, const float* key, const float* value);
 
 }  // namespace nibble::kv
 

@@ -166,6 +166,7 @@ void CpuBackend::RopeAngles(absl::Span<const SequenceRows> batch, const RopeShap
 void CpuBackend::RopeStoreKv(absl::Span<const SequenceRows> batch, const AttentionShape& shape, const RopeShape& rope,
                              View angles, int layer, View qkv) {
   const int dim = shape.head_dim, half = rope.dims / 2;
+  const auto store = kv_.codec().kernels(isa_).store;
   const auto rotate = rope.interleaved ? rows_.rope_pairs : rows_.rope_halves;
   for (const SequenceRows& sequence : batch) {
     ForRows(pool_, sequence.num_rows, [&](int64_t r) {
@@ -177,8 +178,8 @@ void CpuBackend::RopeStoreKv(absl::Span<const SequenceRows> batch, const Attenti
       const kv::PageId page = sequence.pages[position / kv::kPageTokens];
       for (int h = 0; h < shape.num_kv_heads; ++h) {
         const float* key = row + (shape.num_heads + h) * dim;
-        kv::StoreRaw(isa_, kv_.Head(page, layer, h), dim, static_cast<int>(position % kv::kPageTokens), key,
-                     key + shape.num_kv_heads * dim);
+        store(kv_.Head(page, layer, h), dim, static_cast<int>(position % kv::kPageTokens), key,
+              key + shape.num_kv_heads * dim);
       }
     });
   }
