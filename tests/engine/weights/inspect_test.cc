@@ -1,0 +1,70 @@
+#include "engine/tools/inspect.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "gtest/gtest.h"
+#include "tests/base/status_matchers.h"
+#include "tests/engine/weights/tiny_gguf.h"
+
+namespace nibble::engine {
+namespace {
+
+using testing::AllOf;
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::Not;
+
+class InspectTest : public testing::Test {
+ protected:
+  InspectTest() : path_(testing::TempDir() + "inspect_" + std::to_string(getpid()) + ".gguf") {}
+  ~InspectTest() override { std::filesystem::remove(path_); }
+
+  absl::Status Run(const GgufBuilder& file) {
+    std::ofstream(path_, std::ios::binary) << file.Build();
+    out_.str("");
+    return Inspect(path_, out_);
+  }
+
+  const std::string path_;
+  std::ostringstream out_;
+};
+
+TEST_F(InspectTest, TellsAllOfARightFile) {
+  GgufBuilder file = TinyGguf("gemma3");
+  file.Set("gemma3.final_logit_softcapping", 30.0f).Set("gemma3.attn_logit_softcapping", 50.0f);
+  file.Set("gemma3.rope.scaling.type", "linear").Set("gemma3.rope.scaling.factor", 8.0f);
+  ASSERT_THAT(Run(file), IsOk());
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("GGUF version 3"), ContainsRegex("f32 +28 of"), Not(HasSubstr("q4_0"))));
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("gemma3"), HasSubstr("2 of width 8, inner 12"), HasSubstr("6, tied head")));
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("linear factor 8"), HasSubstr("global every 6 layers")));
+  EXPECT_THAT(out_.str(),
+              AllOf(ContainsRegex("final_logit_softcap +30"), ContainsRegex("attention_logit_softcap +50")));
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("SentencePiece"), HasSubstr("bos 2 \"<bos>\", eos 1 \"<eos>\"")));
+}
+
+TEST_F(InspectTest, TellsOfLlamaFiles) {
+  GgufBuilder file = TinyGguf("llama");
+  file.AddF32("rope_freqs.weight", {2}, std::vector<float>{1, 2})
+      .AddF32("output.weight", {6, 8}, std::vector<float>(48));
+  file.Remove("tokenizer.ggml.bos_token_id").Remove("tokenizer.ggml.eos_token_id");
+  file.Set("general.name", "\x1b[2Jname");
+  ASSERT_THAT(Run(file), IsOk());
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("frequency factors"), HasSubstr("interleaved"), HasSubstr("own head")));
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("byte-level BPE \"smollm\", 6 tokens, 1 merges"), HasSubstr("none")));
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("\"\\x1b[2Jname\""), Not(HasSubstr("\x1b"))));
+}
+
+TEST_F(InspectTest, TellsTheContainerOfAModelThatIsNotSupported) {
+  EXPECT_THAT(Run(TinyGguf("qwen2").Set("general.architecture", "mamba")),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("mamba")));
+  EXPECT_THAT(out_.str(), HasSubstr("GGUF version 3"));
+  EXPECT_THAT(Inspect(path_ + ".none", out_), StatusIs(absl::StatusCode::kNotFound, HasSubstr(".none")));
+}
+
+}  // namespace
+}  // namespace nibble::engine
