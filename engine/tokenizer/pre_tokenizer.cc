@@ -1,13 +1,14 @@
 #include "engine/tokenizer/pre_tokenizer.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "engine/tokenizer/utf8.h"
 #include "kvcache/base/check.h"
-#include "kvcache/base/status_macros.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -15,20 +16,26 @@
 namespace nibble::engine {
 namespace {
 
-// Unicode's White_Space. PCRE2's own \s has U+180E besides, which Unicode took out and the reference does not have.
-#define NIBBLE_SPACE "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+// Classes that expressions name as <S> and <N>, to stand inside brackets.
+// <S> is Unicode's White_Space: PCRE2's own \s has U+180E besides, which Unicode took out and the references lack.
+constexpr std::string_view kSpaces =
+    R"(\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+// <N> adds what Unicode 15, the references' version, counts as numbers and Debian 12's PCRE2 (Unicode 14) does not.
+constexpr std::string_view kNumbers = R"(\p{N}\x{1d2c0}-\x{1d2d3})";
 
-constexpr std::string_view kEachNumber = "\\p{N}";
-constexpr std::string_view kGpt2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" NIBBLE_SPACE
-                                   "\\p{L}\\p{N}]+|[" NIBBLE_SPACE "]+(?![^" NIBBLE_SPACE "])|[" NIBBLE_SPACE "]+";
-
-// Llama 3's and Qwen2's differ only in how many digits make a word.
-#define NIBBLE_TIKTOKEN(NUMBER)                                                                                    \
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" NUMBER "| ?[^" NIBBLE_SPACE                        \
-  "\\p{L}\\p{N}]+[\\r\\n]*|[" NIBBLE_SPACE "]*[\\r\\n]+|[" NIBBLE_SPACE "]+(?![^" NIBBLE_SPACE "])|[" NIBBLE_SPACE \
-  "]+"
-constexpr std::string_view kQwen2 = NIBBLE_TIKTOKEN("\\p{N}");
-constexpr std::string_view kLlama3 = NIBBLE_TIKTOKEN("\\p{N}{1,3}");
+// The reference parts digits by Unicode 17.
+constexpr std::string_view kEachNumber =
+    R"([<N>\x{10d40}-\x{10d49}\x{116d0}-\x{116e3}\x{11bf0}-\x{11bf9}\x{11de0}-\x{11de9}\x{11f50}-\x{11f59})"
+    R"(\x{16130}-\x{16139}\x{16d70}-\x{16d79}\x{16ff4}-\x{16ff6}\x{1ccf0}-\x{1ccf9}\x{1e4f0}-\x{1e4f9})"
+    R"(\x{1e5f1}-\x{1e5fa}])";
+constexpr std::string_view kGpt2 =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?[<N>]+| ?[^<S>\p{L}<N>]+|[<S>]+(?![^<S>])|[<S>]+)";
+constexpr std::string_view kQwen2 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}<N>]?\p{L}+|[<N>]| ?[^<S>\p{L}<N>]+[\r\n]*)"
+    R"(|[<S>]*[\r\n]+|[<S>]+(?![^<S>])|[<S>]+)";
+constexpr std::string_view kLlama3 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}<N>]?\p{L}+|[<N>]{1,3}| ?[^<S>\p{L}<N>]+[\r\n]*)"
+    R"(|[<S>]*[\r\n]+|[<S>]+(?![^<S>])|[<S>]+)";
 
 struct Scheme {
   std::string_view name;
@@ -44,6 +51,12 @@ const std::vector<Scheme>& Schemes() {
       {"llama-bpe", {kLlama3}, true},
   };
   return schemes;
+}
+
+absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
+
+std::string ExpandClasses(std::string_view expression) {
+  return absl::StrReplaceAll(ToAbsl(expression), {{"<S>", ToAbsl(kSpaces)}, {"<N>", ToAbsl(kNumbers)}});
 }
 
 }  // namespace
@@ -63,7 +76,8 @@ class PreTokenizer::Scratch {
 
 class PreTokenizer::Expression {
  public:
-  explicit Expression(std::string_view source) {
+  explicit Expression(std::string_view named) {
+    const std::string source = ExpandClasses(named);
     int error = 0;
     size_t offset = 0;
     code_ = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(source.data()), source.size(),

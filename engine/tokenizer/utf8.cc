@@ -73,6 +73,10 @@ bool IsIncompleteCharacter(std::string_view text) {
   return text.size() < length && MatchingBytes(text, length) == text.size();
 }
 
+size_t IllFormedLength(std::string_view text) {
+  return std::max<size_t>(1, MatchingBytes(text, AnnouncedLength(ByteAt(text, 0))));
+}
+
 char32_t DecodeCharacter(std::string_view text) {
   const size_t length = AnnouncedLength(ByteAt(text, 0));
   if (length == 1) return ByteAt(text, 0);

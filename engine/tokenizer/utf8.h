@@ -18,6 +18,9 @@ size_t CharacterLength(std::string_view text);
 size_t ValidPrefixLength(std::string_view text);
 // Whether `text`, which starts no well-formed character, could start one if more bytes followed. REQUIRES: not empty.
 bool IsIncompleteCharacter(std::string_view text);
+// Bytes of the maximal ill-formed part at the start of `text`, which starts no well-formed character: what one U+FFFD
+// stands for. REQUIRES: not empty.
+size_t IllFormedLength(std::string_view text);
 // The code point at the start of `text`. REQUIRES: CharacterLength(text) > 0.
 char32_t DecodeCharacter(std::string_view text);
 // Appends a code point (no surrogate, at most U+10FFFF).

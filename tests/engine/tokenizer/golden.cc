@@ -4,6 +4,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "engine/tokenizer/chat_template.h"
 #include "gtest/gtest.h"
 
 namespace nibble::engine {
@@ -80,6 +81,28 @@ void ExpectEqualsReference(const Tokenizer& tokenizer, const nlohmann::json& cas
     ExpectIds(tokenizer.Encode(text, {.add_special = false, .parse_special = false}), expected["plain"], name);
     ExpectIds(tokenizer.Encode(text, {.add_special = false, .parse_special = true}), expected["special"],
               name + ", control tokens read");
+  }
+}
+
+void ExpectRendersAsReference(const std::string& source, const nlohmann::json& rows, const nlohmann::json& golden,
+                              const std::string& name) {
+  const nlohmann::json& tokens = golden["tokens"];
+  const auto compiled = ChatTemplate::Compile(
+      source, {tokens["bos_token"], tokens["eos_token"], tokens["unk_token"], tokens["pad_token"]});
+  ASSERT_TRUE(compiled.ok()) << name << ": " << compiled.status();
+  size_t row = 0;
+  for (const nlohmann::json& conversation : golden["conversations"]) {
+    std::vector<ChatMessage> messages;
+    for (const nlohmann::json& message : conversation) messages.push_back({message[0], message[1]});
+    for (const bool prompt : {true, false}) {
+      const nlohmann::json& expected = rows.at(row++);
+      const auto segments = (*compiled)->Render(messages, prompt);
+      EXPECT_EQ(segments.ok(), expected.contains("text")) << name << " row " << row << ": " << segments.status();
+      if (!segments.ok() || !expected.contains("text")) continue;
+      std::string text;
+      for (const Segment& segment : *segments) text += segment.text;
+      EXPECT_EQ(text, expected["text"].get<std::string>()) << name << " row " << row;
+    }
   }
 }
 

@@ -27,6 +27,10 @@ std::map<std::string, std::string> GoldenTexts();
 // Compares `tokenizer` with every case of the golden file, plain and with control tokens read.
 void ExpectEqualsReference(const Tokenizer& tokenizer, const nlohmann::json& cases);
 
+// Compares what `source` makes of the conversations in `golden` (chat.json) with `rows`.
+void ExpectRendersAsReference(const std::string& source, const nlohmann::json& rows, const nlohmann::json& golden,
+                              const std::string& name);
+
 }  // namespace nibble::engine
 
 #endif  // NIBBLE_TESTS_ENGINE_TOKENIZER_GOLDEN_H_
