@@ -1,6 +1,7 @@
 #include "engine/models/tensors_gguf.h"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <string>
 #include <vector>
@@ -14,26 +15,18 @@ namespace {
 // A tensor outside the table whose name starts so takes part in the computation: ignoring it would change the answer.
 constexpr std::string_view kComputedPrefixes[] = {"blk.", "rope_", "output", "token_"};
 
-int64_t Elements(Extent extent, const ModelConfig& config) {
-  switch (extent) {
-    case Extent::kVocab:
-      return config.vocab_size;
-    case Extent::kHidden:
-      return config.hidden_size;
-    case Extent::kInner:
-      return config.intermediate_size;
-    case Extent::kQuery:
-      return config.num_heads * config.head_dim;
-    case Extent::kKey:
-      return config.num_kv_heads * config.head_dim;
-    case Extent::kHead:
-      return config.head_dim;
-    case Extent::kRopeHalf:
-      return config.rope_dims / 2;
-    case Extent::kNone:
-      break;
-  }
-  return 0;
+// By Extent.
+using Extents = std::array<int64_t, 8>;
+
+Extents ExtentsOf(const ModelConfig& config) {
+  return {0,
+          config.vocab_size,
+          config.hidden_size,
+          config.intermediate_size,
+          config.num_heads * config.head_dim,
+          config.num_kv_heads * config.head_dim,
+          config.head_dim,
+          config.rope_dims / 2};
 }
 
 std::string ShapeText(const std::vector<int64_t>& shape) {
@@ -46,7 +39,11 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
 class TensorCheck {
  public:
   TensorCheck(const GgufFile& file, const ModelConfig& config, unsigned architecture)
-      : file_(file), config_(config), architecture_(architecture), known_(file.tensors().size()) {}
+      : file_(file),
+        config_(config),
+        architecture_(architecture),
+        extents_(ExtentsOf(config)),
+        known_(file.tensors().size()) {}
 
   absl::Status Run() {
     for (const TensorRule& rule : kGgufTensors) {
@@ -69,8 +66,8 @@ class TensorCheck {
     if (tensor == nullptr && !rule.required) return absl::OkStatus();
     if (tensor == nullptr) return FormatError("tensor " + Quoted(name), file_.tensor_table_offset(), "is missing");
     known_[static_cast<size_t>(tensor - file_.tensors().data())] = true;
-    std::vector<int64_t> shape = {Elements(rule.outer, config_)};
-    if (rule.inner != Extent::kNone) shape.push_back(Elements(rule.inner, config_));
+    std::vector<int64_t> shape = {extents_[static_cast<size_t>(rule.outer)]};
+    if (rule.inner != Extent::kNone) shape.push_back(extents_[static_cast<size_t>(rule.inner)]);
     if (tensor->shape == shape) return absl::OkStatus();
     return FormatError("tensor " + Quoted(name), tensor->entry_offset,
                        "has shape " + ShapeText(tensor->shape) + ", not " + ShapeText(shape));
@@ -90,6 +87,7 @@ class TensorCheck {
   const GgufFile& file_;
   const ModelConfig& config_;
   const unsigned architecture_;
+  const Extents extents_;
   std::vector<bool> known_;  // by index of file_.tensors()
 };
 

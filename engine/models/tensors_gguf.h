@@ -11,7 +11,7 @@
 
 namespace nibble::engine {
 
-// Extents that tensors' dimensions have.
+// Extents that tensors' dimensions have; tensors_gguf.cc lists them in this order.
 enum class Extent : uint8_t {
   kNone,     // no second dimension
   kVocab,    // vocab_size

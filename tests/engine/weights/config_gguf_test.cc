@@ -183,6 +183,7 @@ TEST(ConfigGguf, Row51_HeadsThatDoNotDivideAreRefused) {
 TEST(ConfigGguf, Row51_FloatsOutOfRangeAreRefused) {
   GgufBuilder file = TinyGguf("llama");
   ExpectRefused(file.Set("llama.rope.freq_base", 0.0f), "llama.rope.freq_base", "is not within");
+  ExpectRefused(file.Set("llama.rope.freq_base", 2e12f), "llama.rope.freq_base", "is not within");
   ExpectRefused(file.Set("llama.rope.freq_base", std::nanf("")), "llama.rope.freq_base", "not a finite");
   file = TinyGguf("llama");
   ExpectRefused(file.Set("llama.attention.layer_norm_rms_epsilon", -1.0f), "rms_epsilon", "is not within");
@@ -206,6 +207,7 @@ TEST(ConfigGguf, FeaturesThatWouldChangeTheAnswerAreRefused) {
   ExpectRefused(file.Set("qwen2.attention.sliding_window", uint32_t{4096}), "sliding_window", "is not supported");
   file = TinyGguf("llama");
   ExpectRefused(file.Set("llama.logit_scale", 2.0f), "llama.logit_scale", "is not supported");
+  EXPECT_THAT(Config(file.Set("llama.logit_scale", 1.0)), IsOk());
   file = TinyGguf("llama");
   ExpectRefused(file.AddF32("blk.0.attn_q.bias", {8}, std::vector<float>(8)), "tensor \"blk.0.attn_q.bias\"",
                 "is not known to architecture llama");

@@ -61,6 +61,7 @@ TEST_F(ModelLoad, TheWeightsOwnTheMapping) {
     EXPECT_EQ(tensor->data.size(), 12u * 8 * 4);
     EXPECT_EQ(weights->Find("blk.2.ffn_gate.weight"), nullptr);
     EXPECT_EQ(weights->Find(""), nullptr);
+    EXPECT_EQ(weights->Find("zz"), nullptr);  // behind all names
     EXPECT_EQ(weights->tensors().size(), 2u + 2 * 11);
   }
   EXPECT_FALSE(IsMapped(path_));
