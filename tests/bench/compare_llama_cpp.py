@@ -24,7 +24,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "conformanc
 sys.dont_write_bytecode = True
 import daemon as daemons
 
-ROOT = daemons.ROOT
 START_SECONDS = 120
 
 
@@ -108,7 +107,7 @@ SERVERS = {"llama.cpp": llama_cpp, "nibble": nibble}
 def measure(server, model, threads, workload, seed):
     """Tokens per second of one workload on a fresh server."""
     with SERVERS[server](model, threads, workload) as target:
-        command = [ROOT / "build/release/bin/nibble-loadtest", "--target", target, "--json", "-", "--seed", str(seed),
+        command = [daemons.BIN / "nibble-loadtest", "--target", target, "--json", "-", "--seed", str(seed),
                    "--requests", str(workload.requests), "--warmup", "2",
                    "--max-concurrency", str(workload.streams), "--input-tokens", str(workload.input_tokens),
                    "--output-tokens", str(workload.output_tokens)]

@@ -7,13 +7,14 @@ import subprocess
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = pathlib.Path(os.environ.get("NIBBLE_CACHE") or pathlib.Path.home() / ".cache" / "nibble")
 MODEL = CACHE / "smollm2.gguf"
+BIN = ROOT / os.environ.get("NIBBLE_BUILD", "build/release") / "bin"  # another build: NIBBLE_BUILD=build/asan
 
 
 class Daemon:
     """A nibbled on free ports; ready once constructed."""
 
     def __init__(self, *flags, model=MODEL):
-        command = [ROOT / "build/release/bin/nibbled", "--model", model, "--listen", "127.0.0.1:0", "--metrics",
+        command = [BIN / "nibbled", "--model", model, "--listen", "127.0.0.1:0", "--metrics",
                    "127.0.0.1:0", *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         ready = next((line for line in self.process.stdout if line.startswith("ready ")), None)
@@ -28,9 +29,8 @@ class Daemon:
         return self.process.returncode
 
     def kill(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.communicate()
+        self.process.kill()
+        self.process.communicate()
 
 
 def make_stubs(folder):

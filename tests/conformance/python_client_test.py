@@ -121,7 +121,7 @@ class PythonClient(unittest.TestCase):
         self.assert_code(invalid, "max_tokens", self.request(max_tokens=0))
         self.assert_code(invalid, "n", pb.GenerateRequest(text="x", sampling=pb.Sampling(n=9)))
         self.assert_code(invalid, "temperature", pb.GenerateRequest(text="x", sampling=pb.Sampling(temperature=-1)))
-        self.assert_code(grpc.StatusCode.NOT_FOUND, "no-such", self.request(model="no-such"))
+        self.assert_code(grpc.StatusCode.NOT_FOUND, "model", self.request(model="no-such"))
 
     def test_health_and_reflection(self):
         health = health_pb2_grpc.HealthStub(self.channel)
