@@ -16,6 +16,7 @@ HWY_BEFORE_NAMESPACE();
 namespace nibble {
 namespace engine {
 namespace HWY_NAMESPACE {
+namespace {
 
 using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary of this target
 
@@ -104,6 +105,8 @@ const VocabPasses& Passes() {
   static constexpr VocabPasses kPasses = {AllFinite, MaxOf, FirstEqual, Collect, ExpSums, Exponentials};
   return kPasses;
 }
+
+}  // namespace
 
 }  // namespace HWY_NAMESPACE
 }  // namespace engine

@@ -1,0 +1,202 @@
+#include "engine/tools/bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "engine/tools/solo_sequence.h"
+#include "kvcache/base/check.h"
+#include "kvcache/base/status_macros.h"
+
+namespace nibble::engine {
+namespace {
+
+constexpr int64_t kStepTokens = 512;
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+// What one row runs; its seconds, one per repeat.
+struct Work {
+  std::string kind;
+  int64_t batch;
+  int64_t depth;
+  int64_t tokens;  // of each sequence, timed
+  std::vector<double> seconds;
+
+  int64_t capacity() const { return depth + tokens + 1; }  // one more to warm up
+  int64_t pages() const { return batch * kv::PagesFor(capacity()); }
+};
+
+std::vector<Work> WorkOf(const BenchOptions& options) {
+  std::vector<Work> all;
+  for (const int64_t depth : options.depths) {
+    if (options.prefill_tokens > 0) all.push_back({"prefill", 1, depth, options.prefill_tokens, {}});
+    if (options.decode_steps == 0) continue;
+    for (const int64_t batch : options.batches) all.push_back({"decode", batch, depth, options.decode_steps, {}});
+  }
+  return all;
+}
+
+int64_t MostPages(absl::Span<const Work> all) {
+  int64_t most = 0;
+  for (const Work& work : all) most = std::max(most, work.pages());
+  return most;
+}
+
+// One engine and codec at work.
+class CodecBench {
+ public:
+  CodecBench(CpuEngine& engine, int64_t vocab_size) : engine_(engine) {
+    for (int64_t i = 0; i < kStepTokens; ++i) ids_.push_back(static_cast<int32_t>((i * 7919 + 13) % vocab_size));
+    params_.temperature = 0.0f;
+    request_.params = &params_;
+  }
+
+  // Writes every page below `pages`: as many prompts of one page at a time as a step takes.
+  void FillPages(int64_t pages) {
+    std::vector<kv::PageId> table(static_cast<size_t>(pages));
+    for (int64_t page = 0; page < pages; ++page) table[static_cast<size_t>(page)] = static_cast<kv::PageId>(page);
+    const int64_t at_once = std::min(engine_.max_step_tokens() / kv::kPageTokens, engine_.max_sequences());
+    for (int64_t first = 0; first < pages; first += at_once) {
+      StepPlan plan;
+      for (int64_t page = first; page < std::min(first + at_once, pages); ++page) {
+        SequenceStep step;
+        step.tokens = absl::MakeConstSpan(ids_).first(kv::kPageTokens);
+        step.pages = absl::MakeConstSpan(table).subspan(static_cast<size_t>(page), 1);
+        plan.sequences.push_back(step);
+      }
+      engine_.Launch(plan);
+      engine_.Await();
+    }
+  }
+
+  double Seconds(const Work& work) { return work.kind == "prefill" ? Prefill(work) : Decode(work); }
+
+ private:
+  double Prefill(const Work& work) {
+    SoloSequence sequence(engine_, work.capacity());
+    sequence.Rewind(work.depth);
+    std::vector<int32_t> prompt;
+    while (static_cast<int64_t>(prompt.size()) < work.tokens) prompt.push_back(ids_[prompt.size() % ids_.size()]);
+    const auto start = std::chrono::steady_clock::now();
+    sequence.Append(prompt, &request_);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  double Decode(const Work& work) {
+    std::vector<SoloSequence> sequences;
+    const int64_t pages_each = kv::PagesFor(work.capacity());
+    for (int64_t i = 0; i < work.batch; ++i) {
+      sequences.emplace_back(engine_, work.capacity(), static_cast<kv::PageId>(i * pages_each));
+      sequences.back().Rewind(work.depth);
+    }
+    std::vector<int32_t> last(static_cast<size_t>(work.batch), ids_[0]);
+    DecodeStep(sequences, last);  // warms up
+    const auto start = std::chrono::steady_clock::now();
+    for (int64_t step = 0; step < work.tokens; ++step) DecodeStep(sequences, last);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  void DecodeStep(std::vector<SoloSequence>& sequences, std::vector<int32_t>& last) {
+    StepPlan plan;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      plan.sequences.push_back(sequences[i].StepFor(absl::MakeConstSpan(last).subspan(i, 1), &request_));
+    }
+    engine_.Launch(plan);
+    const StepResult& result = engine_.Await();
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      // A faulted row has no token; any id does for timing.
+      last[i] = std::max(0, result.sequences[i].token);
+      sequences[i].Advance(1);
+    }
+  }
+
+  CpuEngine& engine_;
+  std::vector<int32_t> ids_;
+  SamplingParams params_;
+  SampleRequest request_;
+};
+
+BenchRow RowOf(const Work& work, const std::string& kv, const CpuEngine& engine, const BenchMachine& machine) {
+  const ModelCost cost = engine.cost();
+  const double seconds = Median(work.seconds);
+  const bool prefill = work.kind == "prefill";
+  const double tokens = static_cast<double>(work.batch * work.tokens);
+  const double steps = static_cast<double>(prefill ? (work.tokens + kStepTokens - 1) / kStepTokens : work.tokens);
+  const double head_rows = prefill ? 1.0 : tokens;
+  const double macs = tokens * static_cast<double>(cost.layer_macs) + head_rows * static_cast<double>(cost.head_macs);
+  // On average a step finds half of the timed tokens in the cache.
+  const double cached = static_cast<double>(work.batch) * static_cast<double>(work.depth + work.tokens / 2);
+  const double bytes = steps * static_cast<double>(cost.layer_weight_bytes) +
+                       (prefill ? 1.0 : steps) * static_cast<double>(cost.head_weight_bytes) +
+                       steps * cached * static_cast<double>(engine.page_bytes()) / kv::kPageTokens;
+  BenchRow row = {work.kind, work.batch, work.depth, kv, tokens / seconds, macs / seconds * 1e-9, 0.0, 0.0};
+  row.of_compute_peak = row.gmacs / machine.int8_gmacs;
+  row.of_bandwidth_peak = bytes / seconds * 1e-9 / machine.read_gbps;
+  return row;
+}
+
+absl::Status CheckOptions(const BenchOptions& options, int64_t context) {
+  NIBBLE_RETURN_IF_ERROR(RequireAtLeast("prefill", options.prefill_tokens, 0));
+  NIBBLE_RETURN_IF_ERROR(RequireAtLeast("decode", options.decode_steps, 0));
+  NIBBLE_RETURN_IF_ERROR(RequireAtLeast("repeat", options.repeat, 1));
+  for (const Work& work : WorkOf(options)) {
+    if (work.capacity() > context) {
+      return absl::InvalidArgumentError(absl::StrCat("--depth=", work.depth, ": with ", work.tokens, " tokens of ",
+                                                     work.kind, " it exceeds the model's context of ", context));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckMemory(const Work& largest, int64_t bytes) {
+  const int64_t available = AvailableMemoryBytes();
+  if (bytes <= available) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--batch=", largest.batch, " --depth=", largest.depth,
+                                                 ": the cache of ", bytes >> 20, " MiB exceeds the free memory of ",
+                                                 available >> 20, " MiB"));
+}
+
+absl::StatusOr<std::unique_ptr<CpuEngine>> EngineFor(const OpenedModel& model, const BenchOptions& options,
+                                                     const std::string& codec, absl::Span<const Work> all) {
+  NIBBLE_ASSIGN_OR_RETURN(EngineOptions engine_options, OptionsFor({"file", "a8", codec}));
+  const int64_t largest_batch = *std::max_element(options.batches.begin(), options.batches.end());
+  engine_options.step_tokens = std::max(kStepTokens, largest_batch);
+  engine_options.max_sequences = engine_options.step_tokens;
+  const Work& largest =
+      *std::max_element(all.begin(), all.end(), [](const Work& a, const Work& b) { return a.pages() < b.pages(); });
+  NIBBLE_RETURN_IF_ERROR(CheckMemory(largest, KvBytes(model, codec, largest.pages())));
+  return EngineWithPages(engine_options, model, largest.pages());
+}
+
+}  // namespace
+
+absl::StatusOr<BenchReport> Bench(const OpenedModel& model, const BenchOptions& options, const Progress& progress) {
+  NIBBLE_RETURN_IF_ERROR(CheckOptions(options, model.file.config.context_length));
+  BenchReport report;
+  int64_t done = 0;
+  for (const std::string& codec : options.codecs) {
+    std::vector<Work> all = WorkOf(options);
+    if (all.empty()) return absl::InvalidArgumentError("--prefill=0 --decode=0 leave nothing to run");
+    NIBBLE_ASSIGN_OR_RETURN(const std::unique_ptr<CpuEngine> engine, EngineFor(model, options, codec, all));
+    if (report.machine.cpu.empty()) report.machine = MeasureMachine(engine->isa(), ThreadsFromFlags());
+    CodecBench bench(*engine, model.file.config.vocab_size);
+    bench.FillPages(MostPages(all));
+    const int64_t runs = static_cast<int64_t>(options.codecs.size() * all.size()) * options.repeat;
+    for (int64_t round = 0; round < options.repeat; ++round) {
+      for (Work& work : all) {
+        work.seconds.push_back(bench.Seconds(work));
+        progress(++done, runs);
+      }
+    }
+    for (const Work& work : all) report.rows.push_back(RowOf(work, codec, *engine, report.machine));
+  }
+  return report;
+}
+
+}  // namespace nibble::engine

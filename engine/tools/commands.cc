@@ -1,0 +1,54 @@
+// The table of the offline commands. To add one: its run function, its flags in flags.cc, a row here.
+#include <iostream>
+
+#include "engine/tools/bench.h"
+#include "engine/tools/command.h"
+#include "engine/tools/eval.h"
+#include "engine/tools/generate.h"
+#include "engine/tools/inspect.h"
+#include "engine/tools/tokenize_command.h"
+
+namespace nibble::engine {
+namespace {
+
+absl::Status RunInspect(const std::vector<std::string>& positionals) { return Inspect(positionals[0], std::cout); }
+
+}  // namespace
+
+std::vector<Command> OfflineCommands() {
+  return {
+      {"generate",
+       "Answers one prompt and streams the text to stdout.",
+       "--model FILE --prompt TEXT|--prompt-file F [--chat] [--max-tokens N] [--temperature T] [--seed S] [--json F]",
+       {"model", "prompt", "prompt-file", "chat", "max-tokens", "temperature", "seed", "weights", "activations", "kv",
+        "threads", "json"},
+       0,
+       0,
+       RunGenerate},
+      {"inspect", "Prints what a model file holds.", "FILE", {}, 1, 1, RunInspect},
+      {"tokenize",
+       "Prints the token ids of a text.",
+       "--model FILE --text T|--file F [--json F]",
+       {"model", "text", "file", "json"},
+       0,
+       0,
+       RunTokenize},
+      {"eval",
+       "Perplexity of a text, and how far each mode is from f32 weights, f32 activations and an f16 cache.",
+       "--model FILE --text F [--context N] [--chunks N] [--score second-half|all] [--weights M,…] [--activations M,…] "
+       "[--kv C,…] [--json F]",
+       {"model", "text", "context", "chunks", "score", "weights", "activations", "kv", "threads", "json"},
+       0,
+       0,
+       RunEval},
+      {"bench",
+       "Prefill and decode speed by batch, depth and cache codec, and the share of the machine's peaks.",
+       "--model FILE [--prefill N] [--decode N] [--batch N,…] [--depth N,…] [--kv C,…] [--repeat N] [--json F]",
+       {"model", "prefill", "decode", "batch", "depth", "kv", "threads", "repeat", "json"},
+       0,
+       0,
+       RunBench},
+  };
+}
+
+}  // namespace nibble::engine

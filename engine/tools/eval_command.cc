@@ -1,0 +1,76 @@
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "engine/tools/eval.h"
+#include "engine/tools/files.h"
+#include "engine/tools/terminal.h"
+#include "kvcache/base/status_macros.h"
+
+namespace nibble::engine {
+namespace {
+
+absl::StatusOr<EvalOptions> EvalOptionsFromFlags() {
+  EvalOptions options;
+  options.chunks.context = absl::GetFlag(FLAGS_context);
+  options.chunks.most = absl::GetFlag(FLAGS_chunks);
+  const std::string score = absl::GetFlag(FLAGS_score);
+  if (score != "second-half" && score != "all") {
+    return absl::InvalidArgumentError(absl::StrCat("--score=", score, ": is neither second-half nor all"));
+  }
+  options.second_half = score == "second-half";
+  NIBBLE_ASSIGN_OR_RETURN(options.modes, RunModesFromFlags());
+  return options;
+}
+
+void PrintTable(absl::Span<const EvalRow> rows) {
+  std::printf("%-8s %-12s %-7s %8s %12s %10s %8s %9s  %s\n", "weights", "activations", "kv", "kv_bits", "ppl", "kld",
+              "top1", "seconds", "logits_sha256");
+  for (const EvalRow& row : rows) {
+    std::printf("%-8s %-12s %-7s %8.2f %12.4f %10.6f %8.4f %9.1f  %.16s…\n", row.mode.weights.c_str(),
+                row.mode.activations.c_str(), row.mode.kv.c_str(), row.kv_bits, row.perplexity, row.kl_divergence,
+                row.top1, row.seconds, row.logits_sha256.c_str());
+  }
+}
+
+}  // namespace
+
+std::string EvalJson(const std::string& model_path, absl::Span<const EvalRow> rows) {
+  nlohmann::ordered_json json = {{"model", model_path}, {"rows", nlohmann::ordered_json::array()}};
+  for (const EvalRow& row : rows) {
+    json["rows"].push_back({{"weights", row.mode.weights},
+                            {"activations", row.mode.activations},
+                            {"kv", row.mode.kv},
+                            {"kv_bits", row.kv_bits},
+                            {"ppl", row.perplexity},
+                            {"kld", row.kl_divergence},
+                            {"top1", row.top1},
+                            {"logits_sha256", row.logits_sha256},
+                            {"tokens", row.tokens},
+                            {"seconds", row.seconds}});
+  }
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+absl::Status RunEval(const std::vector<std::string>& /*positionals*/) {
+  NIBBLE_RETURN_IF_ERROR(RequireText("model", absl::GetFlag(FLAGS_model)));
+  NIBBLE_RETURN_IF_ERROR(RequireText("text", absl::GetFlag(FLAGS_text)));
+  NIBBLE_ASSIGN_OR_RETURN(const EvalOptions options, EvalOptionsFromFlags());
+  const std::string json_path = absl::GetFlag(FLAGS_json);
+  NIBBLE_RETURN_IF_ERROR(CheckWritable(json_path));
+  NIBBLE_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(absl::GetFlag(FLAGS_text)));
+  NIBBLE_ASSIGN_OR_RETURN(const OpenedModel model, OpenModel(absl::GetFlag(FLAGS_model)));
+  const std::vector<int32_t> ids = model.tokenizer->Encode(text, {});
+  std::vector<EvalRow> rows;
+  {
+    ProgressLine line("eval: steps");
+    NIBBLE_ASSIGN_OR_RETURN(
+        rows, Evaluate(model, ids, options, [&line](int64_t done, int64_t all) { line.Show(done, all); }));
+  }
+  if (json_path != "-") PrintTable(rows);
+  return json_path.empty() ? absl::OkStatus() : WriteWholeFile(json_path, EvalJson(model.path, rows));
+}
+
+}  // namespace nibble::engine

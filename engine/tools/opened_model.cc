@@ -1,0 +1,33 @@
+#include "engine/tools/opened_model.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kvcache/base/status_macros.h"
+#include "kvcache/codecs/codec.h"
+
+namespace nibble::engine {
+
+absl::StatusOr<OpenedModel> OpenModel(const std::string& path) {
+  OpenedModel model;
+  model.path = path;
+  NIBBLE_ASSIGN_OR_RETURN(model.file, OpenModelFile(path));
+  NIBBLE_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Create(model.file.tokenizer));
+  return model;
+}
+
+int64_t KvBytes(const OpenedModel& model, const std::string& codec, int64_t pages) {
+  const ModelConfig& config = model.file.config;
+  return pages * config.num_layers * config.num_kv_heads * kv::FindCodec(codec)->head_bytes(config.head_dim);
+}
+
+absl::StatusOr<std::unique_ptr<CpuEngine>> EngineWithPages(EngineOptions options, const OpenedModel& model,
+                                                           int64_t pages) {
+  if (kv::FindCodec(options.kv_codec) == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("kv: '", options.kv_codec, "' is not a codec of this build"));
+  }
+  options.kv_memory_bytes = KvBytes(model, options.kv_codec, pages);
+  return CreateEngine(options, model.file);
+}
+
+}  // namespace nibble::engine

@@ -1,0 +1,34 @@
+// A model file opened for a command: its weights, its tokenizer, and engines made from it.
+#ifndef NIBBLE_ENGINE_TOOLS_OPENED_MODEL_H_
+#define NIBBLE_ENGINE_TOOLS_OPENED_MODEL_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/cpu_engine.h"
+#include "engine/tokenizer/tokenizer.h"
+#include "engine/weights/model_file.h"
+
+namespace nibble::engine {
+
+struct OpenedModel {
+  std::string path;
+  ModelFile file;
+  std::unique_ptr<Tokenizer> tokenizer;
+};
+
+// Errors are OpenModelFile's and Tokenizer::Create's; a path that cannot be opened is one of wrong usage.
+absl::StatusOr<OpenedModel> OpenModel(const std::string& path);
+
+// Bytes of `pages` pages of a codec, for all layers. REQUIRES: the codec is in the table.
+int64_t KvBytes(const OpenedModel& model, const std::string& codec, int64_t pages);
+
+// An engine whose cache holds `pages` pages. `model` must outlive it.
+absl::StatusOr<std::unique_ptr<CpuEngine>> EngineWithPages(EngineOptions options, const OpenedModel& model,
+                                                           int64_t pages);
+
+}  // namespace nibble::engine
+
+#endif  // NIBBLE_ENGINE_TOOLS_OPENED_MODEL_H_
