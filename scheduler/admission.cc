@@ -21,7 +21,7 @@ absl::Status Exhausted(absl::string_view what, Nanos retry_after) {
 
 absl::Status Admission::Admit(const Request& request) {
   NIBBLE_RETURN_IF_ERROR(Validate(request, limits_));
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (live_.contains(std::make_pair(request.tenant, request.id))) {
     return absl::AlreadyExistsError("request_id: a request of this id is live");
   }
@@ -50,12 +50,12 @@ absl::Status Admission::CheckQueue(const Request& request) const {
 }
 
 void Admission::Started(const Request& request) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   ReleaseWaiting(request);
 }
 
 void Admission::Finished(const Request& request, bool started) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (!started) ReleaseWaiting(request);
   live_.erase(std::make_pair(request.tenant, request.id));
 }

@@ -15,7 +15,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "kvcache/base/mutex.h"
 #include "scheduler/options.h"
 #include "scheduler/request.h"
 
@@ -41,7 +41,7 @@ class Admission {
 
   const SchedulerOptions options_;
   const Limits limits_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   absl::flat_hash_set<std::pair<std::string, std::string>> live_ ABSL_GUARDED_BY(mutex_);  // tenant, id
   absl::flat_hash_map<std::string, int64_t> waiting_by_tenant_ ABSL_GUARDED_BY(mutex_);
   int64_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -99,11 +99,13 @@ void Scheduler::Finish(Sequence& sequence, FinishReason reason, int32_t stop_tok
   sequence.lease = kv::Lease();
   request.worst = std::max(request.worst, reason);
   if (sequence.index == 0) ReleaseChoices(request);
+  // Whoever hears of the end may use the id again at once.
+  std::unique_ptr<LiveRequest> retired;
+  if (--request.live_choices == 0) retired = Retire(request);
   request.sink->OnFinish(sequence.index, {reason, stop_token_id, sequence.usage});
-  if (--request.live_choices == 0) Retire(request);
 }
 
-void Scheduler::Retire(LiveRequest& request) {
+std::unique_ptr<LiveRequest> Scheduler::Retire(LiveRequest& request) {
   const Request& kept = request.request;
   ++counters_.finished[static_cast<size_t>(request.worst)];
   admission_.Finished(kept, request.started);
@@ -111,7 +113,7 @@ void Scheduler::Retire(LiveRequest& request) {
   deadlines_.erase({kept.deadline, request.order});
   const auto tenant = tenants_.find(kept.tenant);
   if (--tenant->second.live_requests == 0) tenants_.erase(tenant);
-  live_.erase(request.order);
+  return std::move(live_.extract(request.order).mapped());
 }
 
 }  // namespace nibble::sched

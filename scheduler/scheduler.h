@@ -125,7 +125,7 @@ class Scheduler {
   void CancelRequest(LiveRequest& request, CancelCause cause);
   void ReleaseChoices(LiveRequest& request);
   void Finish(Sequence& sequence, FinishReason reason, int32_t stop_token_id = -1);
-  void Retire(LiveRequest& request);
+  std::unique_ptr<LiveRequest> Retire(LiveRequest& request);
 
   const SchedulerOptions options_;
   const Limits limits_;

@@ -1,20 +1,19 @@
 #include "scheduler/serving_loop.h"
 
-#include <algorithm>
+#include <chrono>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
+#include "kvcache/base/mutex.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::sched {
 namespace {
 
 // The clock need not run at the pace of real time, so deadlines are looked at rather than slept for.
-constexpr absl::Duration kDeadlinePoll = absl::Milliseconds(20);
+constexpr std::chrono::milliseconds kDeadlinePoll{20};
 
 }  // namespace
 
@@ -34,6 +33,7 @@ struct ServingLoop::State {
 
   // The loop's thread.
   void Run() ABSL_LOCKS_EXCLUDED(mutex);
+  void Sleep() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   bool ReadMail(bool ran) ABSL_LOCKS_EXCLUDED(mutex);
   bool Step();
   void Publish(bool ran) ABSL_LOCKS_EXCLUDED(mutex);
@@ -43,7 +43,8 @@ struct ServingLoop::State {
   Scheduler scheduler;  // the loop's, but for its admission()
   std::thread thread;
 
-  absl::Mutex mutex;
+  Mutex mutex;
+  CondVar mailed;  // mail or stopping
   std::vector<Message> mail ABSL_GUARDED_BY(mutex);
   bool draining ABSL_GUARDED_BY(mutex) = false;
   bool stopping ABSL_GUARDED_BY(mutex) = false;
@@ -52,7 +53,7 @@ struct ServingLoop::State {
 };
 
 void ServingLoop::State::Send(Message message) {
-  absl::MutexLock lock(&mutex);
+  MutexLock lock(&mutex);
   Post(std::move(message));
 }
 
@@ -60,12 +61,13 @@ void ServingLoop::State::Send(Message message) {
 void ServingLoop::State::Post(Message message) {
   mail.push_back(std::move(message));
   if (!std::exchange(beat.has_work, true)) beat.last_step = clock();
+  mailed.Signal();
 }
 
 absl::Status ServingLoop::State::Submit(Request request, TokenSink* sink) {
   NIBBLE_RETURN_IF_ERROR(scheduler.admission().Admit(request));
   auto handed = std::make_shared<Request>(std::move(request));
-  absl::MutexLock lock(&mutex);
+  MutexLock lock(&mutex);
   if (draining || stopping) {
     scheduler.admission().Finished(*handed, /*started=*/false);
     return absl::UnavailableError("the server is shutting down");
@@ -84,17 +86,22 @@ void ServingLoop::State::Run() {
   Publish(false);
 }
 
+// Until there is mail, or it is time to look at the deadlines.
+void ServingLoop::State::Sleep() {
+  if (scheduler.next_deadline() != kNoDeadline) {
+    if (mail.empty() && !stopping) mailed.WaitFor(&mutex, kDeadlinePoll);
+    return;
+  }
+  while (mail.empty() && !stopping) mailed.Wait(&mutex);
+}
+
 // Applies what has come, first sleeping for it if the last step had nothing to run. False: stop.
 bool ServingLoop::State::ReadMail(bool ran) {
   std::vector<Message> messages;
   bool more;
   {
-    absl::MutexLock lock(&mutex);
-    if (!ran) {
-      const auto woken = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return stopping || !mail.empty(); };
-      const bool timed = scheduler.next_deadline() != kNoDeadline;
-      mutex.AwaitWithTimeout(absl::Condition(&woken), timed ? kDeadlinePoll : absl::InfiniteDuration());
-    }
+    MutexLock lock(&mutex);
+    if (!ran) Sleep();
     messages.swap(mail);
     more = !stopping;
   }
@@ -114,7 +121,7 @@ bool ServingLoop::State::Step() {
 void ServingLoop::State::Publish(bool ran) {
   const Counters counters = scheduler.counters();
   const Nanos now = clock();
-  absl::MutexLock lock(&mutex);
+  MutexLock lock(&mutex);
   published = counters;
   beat = {now, ran || !mail.empty()};
 }
@@ -131,8 +138,9 @@ void ServingLoop::Start() {
 void ServingLoop::Stop() {
   bool first;
   {
-    absl::MutexLock lock(&state_->mutex);
+    MutexLock lock(&state_->mutex);
     first = !std::exchange(state_->stopping, true);
+    state_->mailed.Signal();
   }
   if (state_->thread.joinable()) {
     state_->thread.join();
@@ -156,17 +164,17 @@ void ServingLoop::FlushIndex() {
 }
 
 void ServingLoop::BeginDrain() {
-  absl::MutexLock lock(&state_->mutex);
+  MutexLock lock(&state_->mutex);
   state_->draining = true;
 }
 
 Counters ServingLoop::Snapshot() const {
-  absl::MutexLock lock(&state_->mutex);
+  MutexLock lock(&state_->mutex);
   return state_->published;
 }
 
 ServingLoop::Heartbeat ServingLoop::heartbeat() const {
-  absl::MutexLock lock(&state_->mutex);
+  MutexLock lock(&state_->mutex);
   return state_->beat;
 }
 

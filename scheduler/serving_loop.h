@@ -34,7 +34,7 @@ class ServingLoop {
   // Any thread. Hands the request over. Fails at once, keeping nothing: RESOURCE_EXHAUSTED (queue full, by count or by
   // tokens; RetryAfter of admission.h gives the hint), ALREADY_EXISTS (id live within the tenant), INVALID_ARGUMENT (a
   // field that Validate refuses, or more pages than the pool has), UNAVAILABLE (draining or stopped). On OK, `sink`
-  // gets exactly one OnFinish per choice. An id is free again when its last OnFinish has returned.
+  // gets exactly one OnFinish per choice. An id is free again when its last OnFinish is called.
   absl::Status Submit(Request request, TokenSink* sink);
   // Any thread. Ends all choices of a live request, with kDeadline for that cause, else with kCancelled; unknown ids
   // are ignored. Pages are free within one step.

@@ -92,7 +92,11 @@ Harness::~Harness() { scheduler_.CancelAll(CancelCause::kDrain); }
 absl::Status Harness::SubmitRequest(const Request& request) {
   auto sink = std::make_unique<RecordingSink>(request);
   const absl::Status status = scheduler_.Submit(request, sink.get());
-  if (status.ok()) sinks_[{request.tenant, request.id}] = std::move(sink);
+  if (status.ok()) {
+    std::unique_ptr<RecordingSink>& place = sinks_[{request.tenant, request.id}];
+    NIBBLE_CHECK(place == nullptr || place->done());  // ids are unique among the live
+    place = std::move(sink);
+  }
   scheduler_.CheckInvariants();
   return status;
 }
@@ -119,6 +123,10 @@ std::string Harness::Step() {
   scheduler_.CheckInvariants();
   ++now_;
   return absl::StrJoin(rows, " ");
+}
+
+void Harness::CheckAllEnded() const {
+  for (const auto& [key, sink] : sinks_) NIBBLE_CHECK(sink->done());
 }
 
 void Harness::Drain() {

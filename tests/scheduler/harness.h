@@ -82,6 +82,9 @@ class Harness {
 
   // The sink of the latest request of that id; lives on after its end.
   RecordingSink& sink(const std::string& id, const std::string& tenant = "t") { return *sinks_.at({tenant, id}); }
+  bool Has(const std::pair<std::string, std::string>& tenant_and_id) const { return sinks_.contains(tenant_and_id); }
+  // CHECKs that every choice that was ever submitted has ended.
+  void CheckAllEnded() const;
   Scheduler& scheduler() { return scheduler_; }
   FakeEngine& engine() { return engine_; }
   Counters counters() const { return scheduler_.counters(); }
@@ -94,7 +97,7 @@ class Harness {
   FakeEngine engine_;
   const SchedulerOptions options_;
   Scheduler scheduler_;
-  std::map<std::pair<std::string, std::string>, std::unique_ptr<RecordingSink>> sinks_;
+  std::map<std::pair<std::string, std::string>, std::unique_ptr<RecordingSink>> sinks_;  // by tenant and id
   Nanos now_ = 0;
 };
 
