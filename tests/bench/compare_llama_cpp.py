@@ -19,6 +19,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "conformance"))
 sys.dont_write_bytecode = True
@@ -101,6 +102,18 @@ def nibble(model, threads, workload):
         daemon.kill()
 
 
+def busy_share(seconds=0.5):
+    """The share of the machine's CPU time that others use while nothing of ours runs."""
+    def times():
+        fields = [int(field) for field in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        return sum(fields), fields[3] + fields[4]
+
+    total, idle = times()
+    time.sleep(seconds)
+    total_after, idle_after = times()
+    return 1 - (idle_after - idle) / max(total_after - total, 1)
+
+
 SERVERS = {"llama.cpp": llama_cpp, "nibble": nibble}
 
 
@@ -121,14 +134,16 @@ def measure(server, model, threads, workload, seed):
 
 def run_rounds(args, workloads):
     speeds = {workload.name: {server: [] for server in SERVERS} for workload in workloads}
+    busiest = 0.0
     for number in range(args.rounds):
         order = list(SERVERS) if number % 2 == 0 else list(SERVERS)[::-1]
         for workload in workloads:
             for server in order:
+                busiest = max(busiest, busy_share())
                 speed = measure(server, args.model, args.threads, workload, seed=number)
                 speeds[workload.name][server].append(speed)
                 print(f"round {number + 1}: {workload.name} {server} {speed:.1f} tokens/s", file=sys.stderr)
-    return speeds
+    return speeds, busiest
 
 
 def row_of(workload, speeds):
@@ -155,11 +170,12 @@ def main():
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
     workloads = [w for w in WORKLOADS if w.name in args.only.split(",")]
-    speeds = run_rounds(args, workloads)
+    speeds, busiest = run_rounds(args, workloads)
     rows = [row_of(workload, speeds[workload.name]) for workload in workloads]
     print_table(rows)
+    print(f"Between the runs other programs used up to {100 * busiest:.0f} % of the CPUs; above 5 % these figures mean nothing.")
     if args.json:
-        args.json.write_text(json.dumps({"model": str(args.model), "threads": args.threads, "rows": rows}, indent=2) + "\n")
+        args.json.write_text(json.dumps({"model": str(args.model), "threads": args.threads, "busy": busiest, "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
