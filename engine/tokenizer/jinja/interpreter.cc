@@ -169,6 +169,8 @@ class Interpreter {
     return kept;
   }
 
+  static constexpr size_t kLoopVariableBytes = 1024;  // with what making it costs beside memory
+
   static Value LoopVariable(const std::vector<Value>& elements, size_t i) {
     const auto integer = [](size_t value) { return Value(static_cast<int64_t>(value)); };
     const size_t count = elements.size();
@@ -188,7 +190,7 @@ class Interpreter {
     NIBBLE_ASSIGN_OR_RETURN(const std::vector<Value> elements, LoopElements(statement));
     if (elements.empty()) return Execute(statement.otherwise, out);
     for (size_t i = 0; i < elements.size(); ++i) {
-      NIBBLE_RETURN_IF_ERROR(budget_.Step());
+      NIBBLE_RETURN_IF_ERROR(budget_.Charge(kLoopVariableBytes));
       scopes_.emplace_back();
       Set("loop", LoopVariable(elements, i));
       const absl::Status status = Assign(statement.targets, elements[i]);
