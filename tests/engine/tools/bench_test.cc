@@ -1,0 +1,78 @@
+#include "engine/tools/bench.h"
+
+#include <nlohmann/json.hpp>
+
+#include "tests/engine/tools/tiny_model.h"
+
+namespace nibble::engine {
+namespace {
+
+using testing::HasSubstr;
+
+BenchOptions Small() {
+  BenchOptions options;
+  options.prefill_tokens = 64;
+  options.decode_steps = 3;
+  options.batches = {1, 5};
+  options.depths = {0, 100};
+  options.codecs = {"f16"};
+  options.repeat = 2;
+  return options;
+}
+
+TEST(Bench, ReportsEveryRow) {
+  const OpenedModel model = OpenTinyModel("tiny-qwen2-bf16");
+  int64_t last_done = 0, last_all = 0;
+  const auto report = Bench(model, Small(), [&](int64_t done, int64_t all) {
+    last_done = done;
+    last_all = all;
+  });
+  ASSERT_THAT(report, IsOk());
+  EXPECT_EQ(last_done, last_all);
+  ASSERT_EQ(report->rows.size(), 6u);  // per depth: one prefill, two batches
+  EXPECT_GT(report->machine.int8_gmacs, 0.0);
+  EXPECT_GT(report->machine.read_gbps, 0.0);
+  for (const BenchRow& row : report->rows) {
+    EXPECT_GT(row.tokens_per_second, 0.0);
+    EXPECT_GT(row.gmacs, 0.0);
+    EXPECT_GT(row.of_compute_peak, 0.0);
+    EXPECT_GT(row.of_bandwidth_peak, 0.0);
+  }
+  EXPECT_EQ(report->rows[5].kind, "decode");
+  EXPECT_EQ(report->rows[5].batch, 5);
+  EXPECT_EQ(report->rows[5].depth, 100);
+}
+
+TEST(Bench, RefusesWhatTheModelCannotHold) {
+  const OpenedModel model = OpenTinyModel("tiny-qwen2-bf16");
+  BenchOptions options = Small();
+  options.depths = {480};
+  EXPECT_THAT(Bench(model, options, [](int64_t, int64_t) {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--depth=480")));
+  options = Small();
+  options.batches = {1 << 30};
+  EXPECT_THAT(Bench(model, options, [](int64_t, int64_t) {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("free memory")));
+}
+
+TEST(Bench, JsonHasTheKeysOfTheContract) {
+  BenchReport report;
+  report.machine.threads = 2;
+  report.rows.push_back({"decode", 8, 2048, "f16", 100.0, 10.0, 0.5, 0.25});
+  const auto json = nlohmann::json::parse(BenchJson(report));
+  for (const char* key : {"cpu", "isa", "threads", "int8_gmacs", "read_gbps"}) {
+    EXPECT_TRUE(json["machine"].contains(key)) << key;
+  }
+  const auto& row = json["rows"][0];
+  EXPECT_EQ(row["kind"], "decode");
+  EXPECT_EQ(row["batch"], 8);
+  EXPECT_EQ(row["depth"], 2048);
+  EXPECT_EQ(row["kv"], "f16");
+  EXPECT_EQ(row["tokens_per_second"], 100.0);
+  EXPECT_EQ(row["gmacs"], 10.0);
+  EXPECT_EQ(row["of_compute_peak"], 0.5);
+  EXPECT_EQ(row["of_bandwidth_peak"], 0.25);
+}
+
+}  // namespace
+}  // namespace nibble::engine
