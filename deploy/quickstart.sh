@@ -76,7 +76,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 serve "$model"
 step "first answer"
-question="What is the capital of France?"
+question="Tell me about the sea in two sentences."
 echo "> $question"
 build/release/bin/nibble chat --server "$address" --max-tokens 64 --temperature 0 "$question" ||
   die "no answer from $address"

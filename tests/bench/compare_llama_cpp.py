@@ -3,8 +3,8 @@
 
 usage: compare_llama_cpp.py [--model F] [--threads 2] [--rounds 5] [--only prefill,decode,streams] [--json F]
 
-Needs `pip install xllamacpp` (llama.cpp's own server as a Python module) and a release build. nibble-loadtest sends both
-the same token ids: prompts of which no two share a prefix, greedy answers of a fixed length. One server runs at a time,
+Needs `pip install xllamacpp` (llama.cpp's own server as a Python module) and a release build. nibble-loadtest sends
+both the same token ids: prompts of which no two share a prefix, greedy answers of a fixed length. One server runs at a time,
 each freshly started, warmed up, and stopped again; llama.cpp gets as many slots as there are streams, an f16 KV cache,
 continuous batching, and no prompt cache (nothing could hit it). A round runs each workload on both, whoever went second
 going first in the next; the ratio of a round is Nibble's tokens per second over llama.cpp's in that round.
@@ -173,9 +173,10 @@ def main():
     speeds, busiest = run_rounds(args, workloads)
     rows = [row_of(workload, speeds[workload.name]) for workload in workloads]
     print_table(rows)
-    print(f"Between the runs other programs used up to {100 * busiest:.0f} % of the CPUs; above 5 % these figures mean nothing.")
+    print(f"Between the runs other programs used up to {100 * busiest:.0f} % of the CPUs; above 5 % the figures do not count.")
     if args.json:
-        args.json.write_text(json.dumps({"model": str(args.model), "threads": args.threads, "busy": busiest, "rows": rows}, indent=2) + "\n")
+        report = {"model": str(args.model), "threads": args.threads, "busy": busiest, "rows": rows}
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":
