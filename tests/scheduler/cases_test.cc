@@ -10,7 +10,7 @@
 //   cancel ID, resume ID     (of tenant t)
 //   pause ID, stop ID        what the request's sink answers to its next token
 //   expect KEY=V …           keys: running, waiting, paused (ids), free, cached, held (pages), preemptions, recomputed,
-//                            hits, prefilled (tokens) and ID=REASON/TOKENS for what has ended
+//                            hits, prefilled (tokens) and, of tenant t, ID=REASON/TOKENS for what has ended
 // After every line all invariants hold; every answer is compared with the undisturbed run.
 #include <filesystem>
 #include <fstream>
