@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -142,8 +143,10 @@ class ByteLevelBpe : public TextEncoder {
   }
 
   void AppendWord(std::string_view word, Pass& pass, std::vector<int32_t>& ids) const {
-    pass.cache.Append(word, ids,
-                      [&](std::string_view text, std::vector<int32_t>& out) { EncodeWord(text, pass, out); });
+    for (; !word.empty(); word.remove_prefix(std::min(word.size(), kMaxWordBytes))) {
+      pass.cache.Append(word.substr(0, kMaxWordBytes), ids,
+                        [&](std::string_view text, std::vector<int32_t>& out) { EncodeWord(text, pass, out); });
+    }
   }
 
   void EncodeWord(std::string_view word, Pass& pass, std::vector<int32_t>& ids) const {

@@ -10,6 +10,9 @@
 
 namespace nibble::engine {
 
+// Longer words are merged in parts of this size, so that what one word costs is bounded.
+inline constexpr size_t kMaxWordBytes = size_t{16} << 20;
+
 // A stretch of the word that is one token so far, or (id -1) one character that is none.
 struct Symbol {
   int32_t id = -1;

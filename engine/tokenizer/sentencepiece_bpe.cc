@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cstdio>
 
@@ -124,7 +125,7 @@ class SentencePieceBpe : public TextEncoder {
     while (!text.empty()) {
       size_t end = text.find(kSpace, 1);
       while (end != text.npos && joins_space_[static_cast<uint8_t>(text[end - 1])]) end = text.find(kSpace, end + 1);
-      const std::string_view word = text.substr(0, end);
+      const std::string_view word = text.substr(0, std::min(end, kMaxWordBytes));
       pass.cache.Append(word, ids,
                         [&](std::string_view uncached, std::vector<int32_t>& out) { EncodeWord(uncached, pass, out); });
       text.remove_prefix(word.size());

@@ -62,7 +62,6 @@ class ModelTokenizer : public Tokenizer {
   }
 
   std::vector<int32_t> Encode(std::string_view text, const EncodeOptions& options) const override {
-    NIBBLE_CHECK(text.size() < size_t{1} << 31);
     std::vector<int32_t> ids;
     if (options.add_special && data_.add_bos && data_.bos >= 0) ids.push_back(data_.bos);
     size_t position = 0;

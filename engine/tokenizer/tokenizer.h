@@ -33,7 +33,7 @@ class Tokenizer {
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Create(TokenizerData data);
 
   // Any bytes are accepted, invalid UTF-8 and NUL included. O(n log n) in text.size(). User-defined tokens are always
-  // recognised, as in the reference: they stand for their own text. REQUIRES: text.size() < 2^31.
+  // recognised, as in the reference: they stand for their own text.
   virtual std::vector<int32_t> Encode(std::string_view text, const EncodeOptions& options) const = 0;
 
   // Where `text` spells control tokens, from left to right, the longest first where they overlap.

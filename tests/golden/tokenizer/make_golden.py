@@ -178,7 +178,7 @@ def tiny_corpus():
         (HERE / "wikitext_excerpt.txt").read_text(encoding="utf-8")[:20000]]
 
 
-def train_byte_level(pre, size=700):
+def train_byte_level(pre, size=550):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizer(pre)
     tokenizer.train_from_iterator(tiny_corpus(), trainers.BpeTrainer(
@@ -193,7 +193,7 @@ def train_byte_level(pre, size=700):
             "merges": [" ".join(m) for m in model["merges"]], "add_space_prefix": False}
 
 
-def train_sentencepiece(size=700):
+def train_sentencepiece(size=550):
     """Pieces as SentencePiece's BPE would have them: normal ones scored by the order in which they were formed."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
