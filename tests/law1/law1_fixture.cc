@@ -52,14 +52,14 @@ sched::SchedulerOptions OptionsFor(const Company& company) {
 
 }  // namespace
 
-std::vector<std::vector<int32_t>> MakePrompts(int count, int64_t longest, int64_t vocab_size) {
+std::vector<std::vector<int32_t>> MakePrompts(int count, int64_t shortest, int64_t longest, int64_t vocab_size) {
   std::mt19937_64 random(count);
   const auto draw = [&](int64_t below) { return static_cast<int32_t>(random() % below); };
   std::vector<int32_t> shared(longest);
   for (int32_t& id : shared) id = draw(vocab_size);
   std::vector<std::vector<int32_t>> prompts;
   for (int i = 0; i < count; ++i) {
-    const int64_t length = longest - draw(longest / 3);
+    const int64_t length = shortest + draw(longest - shortest + 1);
     std::vector<int32_t> prompt(length);
     for (int32_t& id : prompt) id = draw(vocab_size);
     if (i % 3 == 0) std::copy_n(shared.begin(), length * 3 / 4, prompt.begin());
@@ -97,6 +97,7 @@ RunResult Answer(const engine::ModelFile& file, const Modes& modes, const Compan
   }
   RunToEnd(*scheduler, recorded);
   result.counters = scheduler->counters();
+  result.largest_batch = recorded.largest_batch();
   return result;
 }
 

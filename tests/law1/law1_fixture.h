@@ -31,10 +31,11 @@ struct Company {
 struct RunResult {
   std::vector<std::vector<int32_t>> tokens;  // by request
   sched::Counters counters;                  // of the last scheduler
+  int64_t largest_batch = 0;                 // sequences in one step
 };
 
-// A seeded set of prompts over a vocabulary: groups share a prefix of more than two pages, lengths are ragged.
-std::vector<std::vector<int32_t>> MakePrompts(int count, int64_t longest, int64_t vocab_size);
+// A seeded set of prompts over a vocabulary, of ragged lengths; every third shares three quarters with its like.
+std::vector<std::vector<int32_t>> MakePrompts(int count, int64_t shortest, int64_t longest, int64_t vocab_size);
 
 // Answers `max_tokens` tokens to every prompt, odd ones sampled at temperature 0.9, even ones greedily.
 RunResult Answer(const engine::ModelFile& file, const Modes& modes, const Company& company,

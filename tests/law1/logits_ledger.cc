@@ -1,5 +1,6 @@
 #include "tests/law1/logits_ledger.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -28,6 +29,7 @@ void LogitsLedger::Note(std::vector<int32_t> history, const float* logits, int64
 
 void LedgerEngine::Launch(const engine::StepPlan& plan) {
   plan_ = plan;
+  largest_batch_ = std::max(largest_batch_, static_cast<int64_t>(plan.sequences.size()));
   logits_.assign(plan_.sequences.size(), {});
   for (size_t i = 0; i < plan_.sequences.size(); ++i) {
     engine::SequenceStep& step = plan_.sequences[i];

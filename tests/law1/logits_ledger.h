@@ -33,6 +33,9 @@ class LedgerEngine : public engine::Engine {
   // Both must outlive it.
   LedgerEngine(engine::Engine& engine, LogitsLedger& ledger) : engine_(engine), ledger_(ledger) {}
 
+  // Sequences of the largest step so far.
+  int64_t largest_batch() const { return largest_batch_; }
+
   void Launch(const engine::StepPlan& plan) override;
   const engine::StepResult& Await() override;
   int64_t vocab_size() const override { return engine_.vocab_size(); }
@@ -45,6 +48,7 @@ class LedgerEngine : public engine::Engine {
   engine::Engine& engine_;
   LogitsLedger& ledger_;
   engine::StepPlan plan_;
+  int64_t largest_batch_ = 0;
   std::vector<std::vector<float>> logits_;  // by sequence of the plan
 };
 
