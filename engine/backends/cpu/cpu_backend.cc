@@ -26,6 +26,18 @@ void ForRows(WorkerPool& pool, int64_t rows, const Body& body) {
   });
 }
 
+// Calls body(sequence, r) for row r of every sequence: sequences apart where there are several, else rows.
+template <typename Body>
+void ForBatchRows(WorkerPool& pool, absl::Span<const SequenceRows> batch, const Body& body) {
+  if (batch.size() == 1) {
+    ForRows(pool, batch[0].num_rows, [&](int64_t r) { body(batch[0], r); });
+    return;
+  }
+  pool.ParallelFor(static_cast<int64_t>(batch.size()), [&](int64_t i, int) {
+    for (int64_t r = 0; r < batch[i].num_rows; ++r) body(batch[i], r);
+  });
+}
+
 void DecodeTensorRow(const Tensor& tensor, int64_t row, float* out) {
   const EncodingTraits& traits = TraitsOf(tensor.encoding);
   const int64_t row_bytes = tensor.cols() / traits.block_elements * traits.block_bytes;
@@ -150,17 +162,15 @@ void CpuBackend::RopeAngles(absl::Span<const SequenceRows> batch, const RopeShap
     frequencies[i] = std::pow(base, -2.0 * i / shape.dims);
     if (!shape.factors.empty()) frequencies[i] /= shape.factors[i];
   }
-  for (const SequenceRows& sequence : batch) {
-    ForRows(pool_, sequence.num_rows, [&](int64_t r) {
-      float* row = angles.row(sequence.first_row + r);
-      const double position = static_cast<double>(sequence.position + r) / linear_factor;
-      for (int i = 0; i < half; ++i) {
-        const double angle = position * frequencies[i];
-        row[i] = static_cast<float>(std::cos(angle));
-        row[half + i] = static_cast<float>(std::sin(angle));
-      }
-    });
-  }
+  ForBatchRows(pool_, batch, [&](const SequenceRows& sequence, int64_t r) {
+    float* row = angles.row(sequence.first_row + r);
+    const double position = static_cast<double>(sequence.position + r) / linear_factor;
+    for (int i = 0; i < half; ++i) {
+      const double angle = position * frequencies[i];
+      row[i] = static_cast<float>(std::cos(angle));
+      row[half + i] = static_cast<float>(std::sin(angle));
+    }
+  });
 }
 
 void CpuBackend::RopeStoreKv(absl::Span<const SequenceRows> batch, const AttentionShape& shape, const RopeShape& rope,
@@ -168,21 +178,20 @@ void CpuBackend::RopeStoreKv(absl::Span<const SequenceRows> batch, const Attenti
   const int dim = shape.head_dim, half = rope.dims / 2;
   const auto store = kv_.codec().kernels(isa_).store;
   const auto rotate = rope.interleaved ? rows_.rope_pairs : rows_.rope_halves;
-  for (const SequenceRows& sequence : batch) {
-    ForRows(pool_, sequence.num_rows, [&](int64_t r) {
-      const int64_t position = sequence.position + r;
-      const float* angle = angles.row(sequence.first_row + r);
-      float* row = qkv.row(sequence.first_row + r);
-      for (int h = 0; h < shape.num_heads + shape.num_kv_heads; ++h)
-        rotate(angle, angle + half, rope.dims, row + h * dim);
-      const kv::PageId page = sequence.pages[position / kv::kPageTokens];
-      for (int h = 0; h < shape.num_kv_heads; ++h) {
-        const float* key = row + (shape.num_heads + h) * dim;
-        store(kv_.Head(page, layer, h), dim, static_cast<int>(position % kv::kPageTokens), key,
-              key + shape.num_kv_heads * dim);
-      }
-    });
-  }
+  ForBatchRows(pool_, batch, [&](const SequenceRows& sequence, int64_t r) {
+    const int64_t position = sequence.position + r;
+    const float* angle = angles.row(sequence.first_row + r);
+    float* row = qkv.row(sequence.first_row + r);
+    for (int h = 0; h < shape.num_heads + shape.num_kv_heads; ++h) {
+      rotate(angle, angle + half, rope.dims, row + h * dim);
+    }
+    const kv::PageId page = sequence.pages[position / kv::kPageTokens];
+    for (int h = 0; h < shape.num_kv_heads; ++h) {
+      const float* key = row + (shape.num_heads + h) * dim;
+      store(kv_.Head(page, layer, h), dim, static_cast<int>(position % kv::kPageTokens), key,
+            key + shape.num_kv_heads * dim);
+    }
+  });
 }
 
 void CpuBackend::Attend(absl::Span<const SequenceRows> batch, const AttentionShape& shape, int layer, float scale,

@@ -127,19 +127,27 @@ constexpr int kMaxRows = 4;
 
 #else
 
-HWY_INLINE int CodeAt(const uint8_t* codes, int bits, int block, int output, int i) {
-  if (bits == 8) return static_cast<int8_t>(codes[block * 64 + output * 4 + i]);
-  return (codes[block / 2 * 64 + output * 4 + i] >> (block % 2 * 4)) & 15;
+// The codes of one group, [input][output].
+template <int kBits>
+HWY_INLINE void UnpackGroup(const uint8_t* codes, int16_t (*weights)[16]) {
+  for (int k = 0; k < kGroupSize; ++k) {
+    const int block = k / 4;
+    for (int output = 0; output < 16; ++output) {
+      const int at = output * 4 + k % 4;
+      weights[k][output] = static_cast<int16_t>(kBits == 8 ? static_cast<int8_t>(codes[block * 64 + at])
+                                                           : (codes[block / 2 * 64 + at] >> (block % 2 * 4)) & 15);
+    }
+  }
 }
 
-template <int kRows>
-HWY_INLINE void PlainDot(int bits, const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots) {
+template <int kBits, int kRows>
+HWY_INLINE void PlainDot(const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots) {
+  int16_t weights[kGroupSize][16];
+  UnpackGroup<kBits>(codes, weights);
   for (int r = 0; r < kRows; ++r) {
     int32_t sums[16] = {};
     for (int k = 0; k < kGroupSize; ++k) {
-      for (int output = 0; output < 16; ++output) {
-        sums[output] += CodeAt(codes, bits, k / 4, output, k % 4) * x[r * stride + k];
-      }
+      for (int output = 0; output < 16; ++output) sums[output] += weights[k][output] * x[r * stride + k];
     }
     dots[r] = LoadInt(sums);
   }
@@ -148,13 +156,13 @@ HWY_INLINE void PlainDot(int bits, const uint8_t* codes, const int8_t* x, int64_
 template <int kRows>
 HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
                           int64_t /*bias_stride*/, I16* dots) {
-  PlainDot<kRows>(4, codes, x, stride, dots);
+  PlainDot<4, kRows>(codes, x, stride, dots);
 }
 
 template <int kRows>
 HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
                           int64_t /*bias_stride*/, I16* dots) {
-  PlainDot<kRows>(8, codes, x, stride, dots);
+  PlainDot<8, kRows>(codes, x, stride, dots);
 }
 
 constexpr int kMaxRows = 4;
