@@ -1,0 +1,108 @@
+#include "server/daemon.h"
+
+#include <atomic>
+#include <utility>
+
+#include "kvcache/base/status_macros.h"
+#include "server/grpc_server.h"
+#include "server/http_server.h"
+#include "server/liveness.h"
+#include "server/log.h"
+#include "server/monotonic_clock.h"
+#include "server/serving.h"
+
+namespace nibble::server {
+namespace {
+
+constexpr absl::Duration kSelfDialTimeout = absl::Seconds(5);
+// For streams that were cut short to take their status to the client.
+constexpr absl::Duration kLastWords = absl::Seconds(1);
+
+}  // namespace
+
+// In the order in which it must be built; destroyed in the reverse order.
+struct Daemon::Parts {
+  Parts(std::unique_ptr<ServedModel> served, const DaemonOptions& options)
+      : model(std::move(served)),
+        budget(options.limits.prompt_logprobs_bytes),
+        loop(model->engine.get(), options.scheduler, MonotonicNow),
+        metrics(model->name, model->kv_codec, [this] { return loop.Snapshot(); }),
+        streams(options.limits.stall_timeout / 8, MonotonicNow),
+        intake(options.intake_threads, options.limits.intake_queue) {
+    serving.limits = options.limits;
+    serving.retry_after = options.scheduler.retry_after;
+    serving.clock = MonotonicNow;
+    serving.model = model.get();
+    serving.loop = &loop;
+    serving.metrics = &metrics;
+    serving.streams = &streams;
+    serving.intake = &intake;
+    serving.prompt_logprobs_budget = &budget;
+  }
+
+  HttpReply Live() {
+    const std::string complaint = liveness->Complaint();
+    return complaint.empty() ? HttpReply{200, "alive\n"} : HttpReply{503, complaint + "\n"};
+  }
+  HttpReply Ready() const { return serving.draining ? HttpReply{503, "draining\n"} : HttpReply{200, "ready\n"}; }
+
+  absl::Status Listen(const DaemonOptions& options) {
+    NIBBLE_ASSIGN_OR_RETURN(grpc, GrpcServer::Start(options.listen, &serving));
+    liveness = std::make_unique<Liveness>(&loop, MonotonicNow,
+                                          [this] { return AnswersHealthCheck(grpc->address(), kSelfDialTimeout); });
+    HttpServer::Handlers handlers;
+    handlers["/metrics"] = [this] { return HttpReply{200, metrics.Render()}; };
+    handlers["/livez"] = [this] { return Live(); };
+    handlers["/readyz"] = [this] { return Ready(); };
+    NIBBLE_ASSIGN_OR_RETURN(http, HttpServer::Start(options.metrics, HttpOptions(), std::move(handlers)));
+    return absl::OkStatus();
+  }
+
+  const std::unique_ptr<ServedModel> model;
+  MemoryBudget budget;
+  Serving serving;
+  sched::ServingLoop loop;
+  Metrics metrics;
+  StreamRegistry streams;
+  WorkQueue intake;
+  std::unique_ptr<GrpcServer> grpc;
+  std::unique_ptr<Liveness> liveness;
+  std::unique_ptr<HttpServer> http;
+  std::atomic<bool> drained = false;
+};
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(std::unique_ptr<ServedModel> model,
+                                                      const DaemonOptions& options) {
+  auto parts = std::make_unique<Parts>(std::move(model), options);
+  parts->loop.Start();
+  NIBBLE_RETURN_IF_ERROR(parts->Listen(options));
+  return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
+}
+
+Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Daemon::~Daemon() {
+  Hurry();
+  Drain(absl::ZeroDuration());
+}
+
+const std::string& Daemon::grpc_address() const { return parts_->grpc->address(); }
+const std::string& Daemon::metrics_address() const { return parts_->http->address(); }
+sched::Counters Daemon::Snapshot() const { return parts_->loop.Snapshot(); }
+int64_t Daemon::streams() const { return parts_->streams.size(); }
+
+void Daemon::Hurry() { parts_->streams.StopWaiting(); }
+
+void Daemon::Drain(absl::Duration grace) {
+  if (parts_->drained.exchange(true)) return;
+  LogInfo("draining", {{"streams", streams()}});
+  parts_->serving.draining = true;
+  parts_->loop.BeginDrain();
+  parts_->grpc->BeginDrain();
+  parts_->streams.AwaitEmptyOrStop(grace);
+  parts_->loop.Stop();
+  if (!parts_->streams.AwaitEmpty(kLastWords)) parts_->streams.ResetAll();
+  parts_->grpc->Shutdown(kLastWords);
+}
+
+}  // namespace nibble::server

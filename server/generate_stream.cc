@@ -1,0 +1,326 @@
+#include "server/generate_stream.h"
+
+#include <grpcpp/server_context.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kvcache/base/status_macros.h"
+#include "server/wire.h"
+
+namespace nibble::server {
+namespace {
+
+// The single tenant of a daemon without keys.
+constexpr char kTenant[] = "";
+
+sched::Nanos DeadlineOf(const grpc::CallbackServerContext& context, sched::Nanos now) {
+  using std::chrono::system_clock;
+  const system_clock::time_point deadline = context.deadline();
+  if (deadline == system_clock::time_point::max()) return sched::kNoDeadline;
+  const sched::Nanos left =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - system_clock::now()).count();
+  return left > sched::kNoDeadline - now ? sched::kNoDeadline : now + left;
+}
+
+grpc::Status CancelStatus(sched::CancelCause cause) {
+  switch (cause) {
+    case sched::CancelCause::kClient:
+      return grpc::Status(grpc::StatusCode::CANCELLED, "cancelled");
+    case sched::CancelCause::kDeadline:
+      return grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "deadline exceeded");
+    case sched::CancelCause::kSlowReader:
+      return grpc::Status(grpc::StatusCode::ABORTED, "slow_reader: the answer was not read");
+    case sched::CancelCause::kDrain:
+      break;
+  }
+  return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server stops");
+}
+
+grpc::Status StatusOf(sched::FinishReason worst, sched::CancelCause cause) {
+  switch (worst) {
+    case sched::FinishReason::kStop:
+    case sched::FinishReason::kLength:
+      return grpc::Status::OK;
+    case sched::FinishReason::kCancelled:
+      return CancelStatus(cause);
+    case sched::FinishReason::kDeadline:
+      return CancelStatus(sched::CancelCause::kDeadline);
+    case sched::FinishReason::kError:
+      break;
+  }
+  return grpc::Status(grpc::StatusCode::INTERNAL, "a fault in the computation ended the request");
+}
+
+}  // namespace
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateStream::Start(Serving* serving, const GenerateWire* wire,
+                                                                  grpc::CallbackServerContext* context,
+                                                                  const grpc::ByteBuffer& request) {
+  auto stream = std::make_shared<GenerateStream>(serving, wire, context);
+  stream->held_by_grpc_ = stream;
+  serving->streams->Add(stream);
+  if (!serving->intake->TryPush([stream, request] { stream->Admit(request); })) {
+    stream->Refuse(absl::ResourceExhaustedError("queue full: too many requests await admission"));
+  }
+  return stream.get();
+}
+
+GenerateStream::GenerateStream(Serving* serving, const GenerateWire* wire, grpc::CallbackServerContext* context)
+    : serving_(serving),
+      wire_(wire),
+      arrival_(serving->clock()),
+      deadline_(DeadlineOf(*context, arrival_)),
+      pause_bytes_(serving->limits.outbox_bytes * 3 / 4),
+      context_(context) {
+  timings_.arrival = arrival_;
+}
+
+void GenerateStream::Admit(const grpc::ByteBuffer& request) {
+  if (const absl::Status status = Submit(request); !status.ok()) return Refuse(status);
+  std::optional<sched::CancelCause> cause;
+  {
+    absl::MutexLock lock(&mu_);
+    submitted_ = true;
+    cause = cancel_cause_;
+  }
+  // OnCancel may have come before there was anything to cancel.
+  if (cause.has_value()) RequestCancel(*cause);
+  Pump();
+}
+
+absl::Status GenerateStream::Submit(const grpc::ByteBuffer& request) {
+  if (serving_->draining) return absl::UnavailableError("the server drains");
+  if (serving_->clock() >= deadline_) return absl::DeadlineExceededError("deadline exceeded before admission");
+  NIBBLE_ASSIGN_OR_RETURN(AdmittedRequest admitted, wire_->Admit(request));
+  if (!serving_->prompt_logprobs_budget->TryClaim(admitted.prompt_logprobs_bytes, &prompt_logprobs_claim_)) {
+    return absl::ResourceExhaustedError("prompt_logprobs: no memory left for the answer");
+  }
+  Prepare(admitted);
+  const absl::Status status = serving_->loop->Submit(std::move(admitted.request), this);
+  if (!status.ok()) held_by_loop_.reset();
+  return status;
+}
+
+void GenerateStream::Prepare(AdmittedRequest& admitted) {
+  sched::Request& request = admitted.request;
+  request.tenant = kTenant;
+  request.arrival = arrival_;
+  request.deadline = deadline_;
+  id_ = request.id;
+  stop_strings_ = std::move(admitted.stop_strings);
+  wants_logprobs_ = request.sampling.logprobs >= 0;
+  if (request.prompt_logprobs >= 0) prompt_ = request.prompt;
+  for (int i = 0; i < request.num_choices; ++i) {
+    choices_.push_back(Choice{.text = ChoiceText(*serving_->model->tokenizer, stop_strings_)});
+  }
+  held_by_loop_ = shared_from_this();
+  absl::MutexLock lock(&mu_);
+  live_choices_ = request.num_choices;
+  outbox_.Push(StartedEvent{.request_id = id_,
+                            .model = serving_->model->name,
+                            .seed = request.sampling.seed,
+                            .prompt_tokens = static_cast<int64_t>(request.prompt.size())});
+}
+
+void GenerateStream::Refuse(const absl::Status& status) {
+  serving_->metrics->CountRejection(status.code());
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    absl::MutexLock lock(&context_mu_);
+    context_->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(serving_->retry_after / 1'000'000));
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    live_choices_ = 0;
+    Discard();
+    final_status_ = cancel_cause_.has_value() ? CancelStatus(*cancel_cause_) : ToGrpcStatus(status);
+  }
+  Pump();
+}
+
+void GenerateStream::OnCancel() {
+  RequestCancel(serving_->clock() >= deadline_ ? sched::CancelCause::kDeadline : sched::CancelCause::kClient);
+}
+
+void GenerateStream::RequestCancel(sched::CancelCause cause) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (!cancel_cause_.has_value()) cancel_cause_ = cause;
+    Discard();
+    if (!submitted_ || live_choices_ == 0) return;
+    cause = *cancel_cause_;
+  }
+  serving_->loop->Cancel(kTenant, id_, cause);
+}
+
+sched::TokenSink::Verdict GenerateStream::OnToken(int index, int32_t token, const engine::Logprobs& logprobs) {
+  const sched::Nanos now = serving_->clock();
+  Choice& choice = choices_[index];
+  NoteToken(choice, now);
+  const engine::StopMatcher::Result piece = choice.text.Push(token);
+  bool full = false;
+  {
+    absl::MutexLock lock(&mu_);
+    if (!discarding_) outbox_.PushToken(index, piece.text, token, wants_logprobs_ ? &logprobs : nullptr);
+    full = outbox_.bytes() >= pause_bytes_;
+    if (full && !paused_since_.has_value()) paused_since_ = now;
+  }
+  Pump();
+  if (piece.matched >= 0) {
+    choice.stop_string = stop_strings_[piece.matched];
+    return Verdict::kStop;
+  }
+  return full ? Verdict::kPause : Verdict::kContinue;
+}
+
+void GenerateStream::NoteToken(Choice& choice, sched::Nanos now) {
+  ++timings_.generated_tokens;
+  if (timings_.first_token == 0) timings_.first_token = now;
+  if (choice.last_token != 0) timings_.inter_token.Add(now - choice.last_token);
+  choice.last_token = now;
+}
+
+void GenerateStream::OnPromptLogprobs(int64_t first, absl::Span<const engine::Logprobs> targets) {
+  PromptLogprobsEvent event;
+  event.first = first;
+  event.ids.assign(prompt_.begin() + first, prompt_.begin() + first + targets.size());
+  event.logprobs.assign(targets.begin(), targets.end());
+  {
+    absl::MutexLock lock(&mu_);
+    if (!discarding_) outbox_.Push(std::move(event));
+  }
+  Pump();
+}
+
+void GenerateStream::OnFinish(int index, const sched::Finish& finish) {
+  const sched::Nanos now = serving_->clock();
+  Choice& choice = choices_[index];
+  FinishedEvent event{.index = index,
+                      .reason = finish.reason,
+                      .stop_string = choice.stop_string,
+                      .stop_token_id = finish.stop_token_id,
+                      .usage = finish.usage,
+                      .total_time = now - arrival_};
+  const std::string rest = choice.text.Flush();
+  std::shared_ptr<GenerateStream> self;
+  {
+    absl::MutexLock lock(&mu_);
+    if (!discarding_) {
+      if (!rest.empty()) outbox_.PushText(index, rest);
+      outbox_.Push(std::move(event));
+    }
+    EndChoice(finish, now);
+    self = live_choices_ == 0 ? std::move(held_by_loop_) : shared_from_this();
+  }
+  Pump();
+}
+
+void GenerateStream::EndChoice(const sched::Finish& finish, sched::Nanos now) {
+  worst_reason_ = std::max(worst_reason_, finish.reason);
+  if (--live_choices_ > 0) return;
+  timings_.end = now;
+  timings_.queue_time = finish.usage.queue_time;
+  timings_.prompt_tokens = finish.usage.prompt_tokens;
+  final_status_ = StatusOf(worst_reason_, cancel_cause_.value_or(sched::CancelCause::kDrain));
+}
+
+void GenerateStream::CheckStalled(sched::Nanos now) {
+  switch (NextStallAction(now)) {
+    case StallAction::kNone:
+      return;
+    case StallAction::kAbort:
+      RequestCancel(sched::CancelCause::kSlowReader);
+      return Pump();
+    case StallAction::kReset:
+      return Reset();
+  }
+}
+
+void GenerateStream::Reset() {
+  absl::MutexLock lock(&context_mu_);
+  if (context_ != nullptr) context_->TryCancel();
+}
+
+GenerateStream::StallAction GenerateStream::NextStallAction(sched::Nanos now) {
+  const sched::Nanos patience = absl::ToInt64Nanoseconds(serving_->limits.stall_timeout);
+  absl::MutexLock lock(&mu_);
+  if (stalled_since_.has_value()) return now - *stalled_since_ < patience ? StallAction::kNone : StallAction::kReset;
+  const bool write_stalled = writing_ && now - writing_since_ >= patience;
+  const bool pause_stalled = paused_since_.has_value() && now - *paused_since_ >= patience;
+  if (!write_stalled && !pause_stalled) return StallAction::kNone;
+  stalled_since_ = now;
+  if (live_choices_ == 0) final_status_ = CancelStatus(sched::CancelCause::kSlowReader);
+  return StallAction::kAbort;
+}
+
+void GenerateStream::Discard() {
+  discarding_ = true;
+  outbox_.Clear();
+}
+
+void GenerateStream::Pump() {
+  while (StartNextOperation()) {
+  }
+}
+
+bool GenerateStream::StartNextOperation() {
+  std::optional<grpc::Status> end;
+  StreamEvent event;
+  {
+    absl::MutexLock lock(&mu_);
+    if (finish_called_ || starting_write_) return false;
+    const bool write_in_the_way = writing_ && !stalled_since_.has_value();
+    if (write_in_the_way) return false;
+    if (!outbox_.empty()) {
+      event = outbox_.Pop();
+      writing_ = starting_write_ = true;
+      writing_since_ = serving_->clock();
+    } else if (final_status_.has_value()) {
+      finish_called_ = true;
+      end = final_status_;
+    } else {
+      return false;
+    }
+  }
+  if (end.has_value()) {
+    Finish(*end);
+    return false;
+  }
+  buffer_ = wire_->Encode(event);
+  StartWrite(&buffer_);
+  absl::MutexLock lock(&mu_);
+  starting_write_ = false;
+  return true;
+}
+
+void GenerateStream::OnWriteDone(bool ok) {
+  bool resume = false;
+  {
+    absl::MutexLock lock(&mu_);
+    writing_ = false;
+    if (!ok) Discard();
+    resume = paused_since_.has_value() && outbox_.bytes() < serving_->limits.outbox_bytes / 2;
+    if (resume) paused_since_.reset();
+  }
+  if (resume) serving_->loop->Resume(kTenant, id_);
+  Pump();
+}
+
+void GenerateStream::OnDone() {
+  {
+    absl::MutexLock lock(&context_mu_);
+    context_ = nullptr;
+  }
+  bool ran = false;
+  {
+    absl::MutexLock lock(&mu_);
+    ran = timings_.end != 0;
+  }
+  if (ran) serving_->metrics->ObserveRequest(timings_);
+  const std::shared_ptr<GenerateStream> self = std::move(held_by_grpc_);
+  serving_->streams->Remove(this);
+}
+
+}  // namespace nibble::server

@@ -1,0 +1,118 @@
+// One Generate call, whatever its protocol: a gRPC reactor towards the client and a token sink towards the loop.
+//
+// Life: Start (gRPC thread) -> admission (intake thread) -> tokens (loop thread) -> Finish -> OnDone. Every stream gets
+// exactly one final status. Cancel, deadline, disconnect and stalled reader all become one ServingLoop::Cancel.
+//
+// Threads: the loop thread decodes and appends to the outbox, gRPC threads take from it. StartWrite and Finish are
+// called without the mutex held, since gRPC may react on the calling thread; `starting_write_`, `writing_` and
+// `finish_called_` say whose turn it is.
+// Ownership: shared by gRPC until OnDone, by the loop until the last choice's OnFinish, by the registry until OnDone.
+#ifndef NIBBLE_SERVER_GENERATE_STREAM_H_
+#define NIBBLE_SERVER_GENERATE_STREAM_H_
+
+#include <grpcpp/support/server_callback.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "server/choice_text.h"
+#include "server/generate_wire.h"
+#include "server/outbox.h"
+#include "server/request_timings.h"
+#include "server/serving.h"
+
+namespace nibble::server {
+
+class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                             public sched::TokenSink,
+                             public WatchedStream,
+                             public std::enable_shared_from_this<GenerateStream> {
+ public:
+  // Never waits. `serving` and `wire` must outlive the stream; `context` and the returned reactor are gRPC's business.
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(Serving* serving, const GenerateWire* wire,
+                                                           grpc::CallbackServerContext* context,
+                                                           const grpc::ByteBuffer& request);
+  GenerateStream(Serving* serving, const GenerateWire* wire, grpc::CallbackServerContext* context);
+
+  // gRPC.
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+  // The loop.
+  Verdict OnToken(int index, int32_t token, const engine::Logprobs& logprobs) override;
+  void OnPromptLogprobs(int64_t first, absl::Span<const engine::Logprobs> targets) override;
+  void OnFinish(int index, const sched::Finish& finish) override;
+
+  // The registry.
+  void CheckStalled(sched::Nanos now) override;
+  void Reset() override;
+
+ private:
+  enum class StallAction { kNone, kAbort, kReset };
+  struct Choice {
+    ChoiceText text;
+    sched::Nanos last_token = 0;
+    std::string stop_string = {};  // that matched
+  };
+
+  void Admit(const grpc::ByteBuffer& request);
+  absl::Status Submit(const grpc::ByteBuffer& request);
+  // Makes the stream ready for the loop, which may call it before ServingLoop::Submit returns.
+  void Prepare(AdmittedRequest& admitted);
+  void Refuse(const absl::Status& status);
+  void RequestCancel(sched::CancelCause cause);
+  void NoteToken(Choice& choice, sched::Nanos now);
+  void EndChoice(const sched::Finish& finish, sched::Nanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // kAbort once, when the reader has stalled; kReset when even the status was not read.
+  StallAction NextStallAction(sched::Nanos now);
+  void Discard() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Writes what waits, or ends the call, where it is time.
+  void Pump();
+  bool StartNextOperation();
+
+  Serving* const serving_;
+  const GenerateWire* const wire_;
+  const sched::Nanos arrival_;
+  const sched::Nanos deadline_;
+  const int64_t pause_bytes_;
+
+  std::shared_ptr<GenerateStream> held_by_grpc_;
+  std::shared_ptr<GenerateStream> held_by_loop_;
+  MemoryBudget::Claim prompt_logprobs_claim_;
+
+  // Set by Prepare; the loop thread's until the last OnFinish.
+  std::string id_;
+  std::vector<int32_t> prompt_;  // kept where prompt logprobs are wanted
+  std::vector<std::string> stop_strings_;
+  bool wants_logprobs_ = false;
+  std::vector<Choice> choices_;
+  RequestTimings timings_;
+
+  absl::Mutex context_mu_;  // OnDone waits here while TryCancel uses the context
+  grpc::CallbackServerContext* context_ ABSL_GUARDED_BY(context_mu_);
+
+  grpc::ByteBuffer buffer_;  // of the write in flight
+
+  absl::Mutex mu_;
+  Outbox outbox_ ABSL_GUARDED_BY(mu_);
+  bool submitted_ ABSL_GUARDED_BY(mu_) = false;
+  int live_choices_ ABSL_GUARDED_BY(mu_) = 0;
+  bool discarding_ ABSL_GUARDED_BY(mu_) = false;  // nobody will read what is appended
+  bool starting_write_ ABSL_GUARDED_BY(mu_) = false;
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  bool finish_called_ ABSL_GUARDED_BY(mu_) = false;
+  sched::Nanos writing_since_ ABSL_GUARDED_BY(mu_) = 0;
+  std::optional<sched::Nanos> paused_since_ ABSL_GUARDED_BY(mu_);
+  std::optional<sched::Nanos> stalled_since_ ABSL_GUARDED_BY(mu_);
+  std::optional<sched::CancelCause> cancel_cause_ ABSL_GUARDED_BY(mu_);
+  sched::FinishReason worst_reason_ ABSL_GUARDED_BY(mu_) = sched::FinishReason::kStop;
+  std::optional<grpc::Status> final_status_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace nibble::server
+
+#endif  // NIBBLE_SERVER_GENERATE_STREAM_H_

@@ -1,0 +1,25 @@
+// From a model file and flags to something that serves: the one place that wires concrete classes.
+#ifndef NIBBLE_SERVER_LOAD_MODEL_H_
+#define NIBBLE_SERVER_LOAD_MODEL_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/cpu_engine.h"
+#include "server/served_model.h"
+
+namespace nibble::server {
+
+struct LoadOptions {
+  std::string path;
+  std::string served_name;  // empty: the file's name without directory and extension
+  engine::EngineOptions engine;
+};
+
+// Fails with what is wrong: the file, its tokenizer, or a combination of options that the model cannot have.
+absl::StatusOr<std::unique_ptr<ServedModel>> LoadModel(const LoadOptions& options);
+
+}  // namespace nibble::server
+
+#endif  // NIBBLE_SERVER_LOAD_MODEL_H_

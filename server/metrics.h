@@ -1,0 +1,41 @@
+// What /metrics says. Gauges and counters of serving come from the loop's snapshot at the time of a scrape; latencies
+// are observed when a request is done. Names, labels and buckets are those of vLLM, so that its dashboards and gateways
+// work unconfigured. Any thread.
+#ifndef NIBBLE_SERVER_METRICS_H_
+#define NIBBLE_SERVER_METRICS_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "scheduler/counters.h"
+#include "server/request_timings.h"
+
+namespace nibble::server {
+
+class Metrics {
+ public:
+  // `snapshot` must not wait for a step; it is called on scraping threads.
+  Metrics(std::string model_name, std::string kv_codec, std::function<sched::Counters()> snapshot);
+  ~Metrics();
+
+  void ObserveRequest(const RequestTimings& timings);
+  // A request that was refused: counted by the code's name, so the set of series is bounded.
+  void CountRejection(absl::StatusCode code);
+  // Prometheus text format.
+  std::string Render() const;
+
+ private:
+  struct Series;
+
+  const std::string model_name_;
+  const std::string kv_codec_;
+  const std::function<sched::Counters()> snapshot_;
+  const std::unique_ptr<Series> series_;
+};
+
+}  // namespace nibble::server
+
+#endif  // NIBBLE_SERVER_METRICS_H_

@@ -1,0 +1,90 @@
+#include "server/process.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <thread>
+
+#include "absl/synchronization/mutex.h"
+#include "server/log.h"
+
+namespace nibble::server {
+namespace {
+
+// After the second signal, for whatever does not end by itself.
+constexpr unsigned kLastSeconds = 3;
+
+struct StopState {
+  absl::Mutex mu;
+  Daemon* daemon ABSL_GUARDED_BY(mu) = nullptr;
+  int signals ABSL_GUARDED_BY(mu) = 0;
+};
+
+StopState& State() {
+  static auto* const state = new StopState;
+  return *state;
+}
+
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+void OnSignal() {
+  Daemon* hurried = nullptr;
+  {
+    absl::MutexLock lock(&State().mu);
+    if (State().daemon == nullptr) {
+      LogInfo("stopped before serving");
+      std::_Exit(0);
+    }
+    if (++State().signals > 1) hurried = State().daemon;
+  }
+  if (hurried == nullptr) return;
+  hurried->Hurry();
+  sleep(kLastSeconds);
+  std::_Exit(0);
+}
+
+}  // namespace
+
+void PrepareProcess(int64_t open_files) {
+  const rlimit no_core = {0, 0};
+  setrlimit(RLIMIT_CORE, &no_core);
+  rlimit files = {};
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = std::max(files.rlim_cur, std::min<rlim_t>(files.rlim_max, open_files));
+  setrlimit(RLIMIT_NOFILE, &files);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+void WatchStopSignals() {
+  static const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::thread([] {
+    while (true) {
+      int signal = 0;
+      if (sigwait(&signals, &signal) == 0) OnSignal();
+    }
+  }).detach();
+}
+
+void SetServing(Daemon* daemon) {
+  absl::MutexLock lock(&State().mu);
+  State().daemon = daemon;
+}
+
+void WaitForStop() {
+  StopState& state = State();
+  const auto asked = [&state]() ABSL_SHARED_LOCKS_REQUIRED(state.mu) { return state.signals > 0; };
+  absl::MutexLock lock(&state.mu);
+  state.mu.Await(absl::Condition(&asked));
+}
+
+}  // namespace nibble::server

@@ -1,0 +1,30 @@
+// The one model that a daemon serves, as the server sees it. Immutable while serving; any thread may read it.
+#ifndef NIBBLE_SERVER_SERVED_MODEL_H_
+#define NIBBLE_SERVER_SERVED_MODEL_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/engine.h"
+#include "engine/tokenizer/chat_template.h"
+#include "engine/tokenizer/tokenizer.h"
+#include "engine/weights/model_file.h"
+
+namespace nibble::server {
+
+struct ServedModel {
+  std::string name;
+  std::string architecture;
+  std::string kv_codec;
+  std::unique_ptr<engine::ModelFile> file;  // the engine reads from it
+  std::unique_ptr<engine::Tokenizer> tokenizer;
+  // Or why the model cannot chat: its file has no template, or one that is not supported.
+  absl::StatusOr<std::unique_ptr<engine::ChatTemplate>> chat_template = absl::NotFoundError("no chat template");
+  std::unique_ptr<engine::Engine> engine;  // driven by the serving loop alone
+};
+
+}  // namespace nibble::server
+
+#endif  // NIBBLE_SERVER_SERVED_MODEL_H_

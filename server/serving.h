@@ -1,0 +1,33 @@
+// What every RPC of a running daemon shares. Owned by Daemon; outlives every RPC.
+#ifndef NIBBLE_SERVER_SERVING_H_
+#define NIBBLE_SERVER_SERVING_H_
+
+#include <atomic>
+#include <functional>
+
+#include "scheduler/serving_loop.h"
+#include "server/limits.h"
+#include "server/memory_budget.h"
+#include "server/metrics.h"
+#include "server/served_model.h"
+#include "server/stream_registry.h"
+#include "server/work_queue.h"
+
+namespace nibble::server {
+
+struct Serving {
+  Limits limits;
+  sched::Nanos retry_after = 0;         // hint sent with RESOURCE_EXHAUSTED
+  std::function<sched::Nanos()> clock;  // monotonic
+  const ServedModel* model = nullptr;
+  sched::ServingLoop* loop = nullptr;
+  Metrics* metrics = nullptr;
+  StreamRegistry* streams = nullptr;
+  WorkQueue* intake = nullptr;
+  MemoryBudget* prompt_logprobs_budget = nullptr;
+  std::atomic<bool> draining = false;
+};
+
+}  // namespace nibble::server
+
+#endif  // NIBBLE_SERVER_SERVING_H_

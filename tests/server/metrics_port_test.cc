@@ -1,0 +1,86 @@
+// Row 67 and what the metrics port says.
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "tests/server/server_fixture.h"
+
+namespace nibble::server {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class ServerMetrics : public ServerFixture {
+ protected:
+  // The value of the sample whose line starts with this.
+  double Value(const std::string& start) const {
+    const std::string text = HttpGet("/metrics");
+    const size_t line = text.find("\n" + start);
+    EXPECT_NE(line, std::string::npos) << start;
+    if (line == std::string::npos) return -1.0;
+    return std::stod(text.substr(text.find("} ", line) + 2));
+  }
+};
+
+TEST_F(ServerMetrics, Row67_OnlyGetAndOnlyKnownPaths) {
+  EXPECT_THAT(Http("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"), StartsWith("HTTP/1.1 405 "));
+  EXPECT_THAT(Http("DELETE /livez HTTP/1.1\r\nHost: x\r\n\r\n"), StartsWith("HTTP/1.1 405 "));
+  EXPECT_THAT(HttpGet("/"), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(HttpGet("/metrics/../etc/passwd"), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(HttpGet("/readyz"), HasSubstr("ready"));
+  EXPECT_THAT(HttpGet("/livez"), HasSubstr("alive"));
+  EXPECT_THAT(Http("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), testing::EndsWith("\r\n\r\n"));
+}
+
+TEST_F(ServerMetrics, Row67_LargeHeaderIsRefused) {
+  const std::string answer = Http(absl::StrCat("GET /metrics HTTP/1.1\r\nX: ", std::string(64 << 10, 'a'), "\r\n\r\n"));
+  EXPECT_THAT(answer, testing::Not(HasSubstr("200 OK")));
+}
+
+TEST_F(ServerMetrics, Row67_ScrapeNeverWaitsForAStep) {
+  engine_->Hold();
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, Ask("hello", 4));
+  engine_->AwaitHeldStep();
+  for (int i = 0; i < 20; ++i) EXPECT_THAT(HttpGet("/metrics"), StartsWith("HTTP/1.1 200 "));
+  EXPECT_EQ(Value("nibble_steps_total"), static_cast<double>(daemon_->Snapshot().steps));
+  engine_->Release();
+  EXPECT_TRUE(ReadAll(context, *reader).status.ok());
+}
+
+TEST_F(ServerMetrics, Row67_ManyScrapersAllGetAnswers) {
+  std::atomic<int> answered = 0;
+  std::vector<std::thread> scrapers;
+  for (int s = 0; s < 50; ++s) {
+    scrapers.emplace_back([&] {
+      for (int i = 0; i < 4; ++i) answered += HttpGet("/metrics").rfind("HTTP/1.1 200", 0) == 0;
+    });
+  }
+  for (std::thread& scraper : scrapers) scraper.join();
+  EXPECT_EQ(answered, 200);
+}
+
+TEST_F(ServerMetrics, FiguresFollowTheRequests) {
+  EXPECT_TRUE(Eventually([this] { return Idle(); }));
+  const std::string labels = "{engine=\"0\",model_name=\"tiny\"}";
+  const double prompt = Value("vllm:prompt_tokens_total" + labels);
+  const double generated = Value("vllm:generation_tokens_total" + labels);
+  EXPECT_TRUE(Generate(Ask("hello", 7)).status.ok());
+  EXPECT_EQ(Generate(Ask("")).status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_TRUE(Eventually([this] { return Idle(); }));
+  EXPECT_EQ(Value("vllm:prompt_tokens_total" + labels), prompt + 5);
+  EXPECT_EQ(Value("vllm:generation_tokens_total" + labels), generated + 7);
+  EXPECT_EQ(Value("vllm:num_requests_running" + labels), 0.0);
+  EXPECT_EQ(Value("vllm:kv_cache_usage_perc" + labels), 0.0);
+  EXPECT_EQ(Value("vllm:request_success_total{engine=\"0\",finished_reason=\"length\",model_name=\"tiny\"}"), 2.0);
+  EXPECT_EQ(Value("vllm:admission_rejections_total{engine=\"0\",model_name=\"tiny\",reason=\"invalid_argument\"}"),
+            1.0);
+  EXPECT_EQ(Value("vllm:time_to_first_token_seconds_count" + labels), 2.0);
+  EXPECT_EQ(Value("vllm:e2e_request_latency_seconds_count" + labels), 2.0);
+  // Of the canary's 16 tokens and these 7, the first of each answer has no gap before it.
+  EXPECT_EQ(Value("vllm:inter_token_latency_seconds_count" + labels), 15.0 + 6.0);
+}
+
+}  // namespace
+}  // namespace nibble::server
