@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "engine/tools/solo_sequence.h"
@@ -42,12 +43,6 @@ std::vector<Work> WorkOf(const BenchOptions& options) {
   return all;
 }
 
-int64_t MostPages(absl::Span<const Work> all) {
-  int64_t most = 0;
-  for (const Work& work : all) most = std::max(most, work.pages());
-  return most;
-}
-
 // One engine and codec at work.
 class CodecBench {
  public:
@@ -57,16 +52,17 @@ class CodecBench {
     request_.params = &params_;
   }
 
-  // Writes every page below `pages`: as many prompts of one page at a time as a step takes.
-  void FillPages(int64_t pages) {
+  // Writes one token into every page below `pages`, as many one-token sequences at a time as a step takes: memory that
+  // was never written would all be one page of zeros to the system, and in the processor's cache.
+  void TouchPages(int64_t pages) {
     std::vector<kv::PageId> table(static_cast<size_t>(pages));
-    for (int64_t page = 0; page < pages; ++page) table[static_cast<size_t>(page)] = static_cast<kv::PageId>(page);
-    const int64_t at_once = std::min(engine_.max_step_tokens() / kv::kPageTokens, engine_.max_sequences());
+    std::iota(table.begin(), table.end(), 0);
+    const int64_t at_once = std::min(engine_.max_step_tokens(), engine_.max_sequences());
     for (int64_t first = 0; first < pages; first += at_once) {
       StepPlan plan;
       for (int64_t page = first; page < std::min(first + at_once, pages); ++page) {
         SequenceStep step;
-        step.tokens = absl::MakeConstSpan(ids_).first(kv::kPageTokens);
+        step.tokens = absl::MakeConstSpan(ids_).first(1);
         step.pages = absl::MakeConstSpan(table).subspan(static_cast<size_t>(page), 1);
         plan.sequences.push_back(step);
       }
@@ -186,7 +182,7 @@ absl::StatusOr<BenchReport> Bench(const OpenedModel& model, const BenchOptions& 
     NIBBLE_ASSIGN_OR_RETURN(const std::unique_ptr<CpuEngine> engine, EngineFor(model, options, codec, all));
     if (report.machine.cpu.empty()) report.machine = MeasureMachine(engine->isa(), ThreadsFromFlags());
     CodecBench bench(*engine, model.file.config.vocab_size);
-    bench.FillPages(MostPages(all));
+    bench.TouchPages(engine->num_pages());
     const int64_t runs = static_cast<int64_t>(options.codecs.size() * all.size()) * options.repeat;
     for (int64_t round = 0; round < options.repeat; ++round) {
       for (Work& work : all) {

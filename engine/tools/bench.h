@@ -41,9 +41,9 @@ struct BenchReport {
   std::vector<BenchRow> rows;
 };
 
-// Every page a row reads was written before. Repeats go round all rows of a codec, so that a slow spell of the machine
-// does not fall on one row. INVALID_ARGUMENT for a depth beyond the model's context or a cache beyond the machine's
-// free memory.
+// Depth is memory that is there and attended to, not a text: one token of every page was written. Repeats go round all
+// rows of a codec, so that a slow spell of the machine does not fall on one row. INVALID_ARGUMENT for a depth beyond
+// the model's context or a cache beyond the machine's free memory.
 absl::StatusOr<BenchReport> Bench(const OpenedModel& model, const BenchOptions& options, const Progress& progress);
 
 // {"machine": {…}, "rows": […]}.
