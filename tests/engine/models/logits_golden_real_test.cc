@@ -8,9 +8,7 @@ namespace {
 
 class RealModel : public testing::TestWithParam<const char*> {};
 
-TEST_P(RealModel, LogitsEqualTheReference) {
-  ExpectGoldenLogits(CachedModel(GetParam()), GetParam(), 64, kRealTolerance);
-}
+TEST_P(RealModel, LogitsEqualTheReference) { ExpectGoldenLogits(CachedModel(GetParam()), GetParam(), 64); }
 
 INSTANTIATE_TEST_SUITE_P(EveryFile, RealModel, testing::Values("smollm2", "qwen2.5-coder-0.5b", "gemma3-270m"),
                          [](const auto& info) {

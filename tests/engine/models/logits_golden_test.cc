@@ -9,7 +9,7 @@ namespace {
 class TinyModel : public testing::TestWithParam<const char*> {};
 
 TEST_P(TinyModel, LogitsEqualTheReference) {
-  ExpectGoldenLogits(GoldenPath(std::string(GetParam()) + ".gguf"), GetParam(), 23, kTinyTolerance);
+  ExpectGoldenLogits(GoldenPath(std::string(GetParam()) + ".gguf"), GetParam(), 23);
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryArchitecture, TinyModel,

@@ -7,9 +7,9 @@ pip: torch transformers gguf numpy
   make_golden.py real [NAME…]    NAME.txt for the models in ${NIBBLE_CACHE:-~/.cache/nibble}
 
 The expected logits are those of `transformers` in float32 with eager attention, on the weights as the file's encodings
-give them back, and with keys (after rotation) and values rounded to half precision, as the f16 cache keeps them; that
-rounding alone moves logits by up to 0.02. tests/bench/llama_cpp_perplexity.py --golden compares llama.cpp's logits with
-these files. A golden file is text: a line `tokens ID…`, then for each checked position a line `position P` followed by
+give them back; keys and values stay in float32, so the engine is compared with its f32 KV codec. (Rounding keys and
+values to half precision moves logits by up to 0.02.) tests/bench/llama_cpp_perplexity.py --golden compares llama.cpp's
+logits with these files. A golden file is text: a line `tokens ID…`, then for each checked position a line `position P` followed by
 lines `ID LOGIT`.
 """
 import os
@@ -341,16 +341,9 @@ def make_real(name):
 
 # ---- both ------------------------------------------------------------------------------------------------------------
 
-class HalfCache(transformers.DynamicCache):
-    """Holds keys and values as float32 that was rounded to half precision."""
-
-    def update(self, keys, values, *args, **kwargs):
-        return super().update(keys.half().float(), values.half().float(), *args, **kwargs)
-
-
 def logits_of(model, tokens):
     with torch.no_grad():
-        return model(torch.tensor([tokens]), past_key_values=HalfCache(), use_cache=True).logits[0].float().numpy()
+        return model(torch.tensor([tokens]), use_cache=False).logits[0].float().numpy()
 
 
 def write_golden(name, tokens, positions):
