@@ -93,6 +93,20 @@ class ServerLifecycle : public ServerFixture {
   std::vector<std::string> expected_;
 };
 
+TEST_F(ServerLifecycle, Row29_PreemptedAnswersEqualUndisturbedOnes) {
+  const int64_t before = daemon_->Snapshot().preemptions;
+  std::atomic<int> wrong = 0;
+  for (int round = 0; round < 20 && daemon_->Snapshot().preemptions == before; ++round) {
+    std::vector<std::thread> clients;
+    for (size_t c = 0; c < prompts_.size(); ++c) {
+      clients.emplace_back([&, c] { wrong += Generate(Ask(prompts_[c], kTokens)).text != expected_[c]; });
+    }
+    for (std::thread& client : clients) client.join();
+  }
+  EXPECT_GT(daemon_->Snapshot().preemptions, before) << "the pool was never too small";
+  EXPECT_EQ(wrong, 0);
+}
+
 TEST_F(ServerLifecycle, EveryStreamEndsExactlyOnce) {
   const int requests = RequestsFromEnvironment();
   Tally tally;
