@@ -1,4 +1,5 @@
-// Between the wire's messages and native types: the only file that knows both.
+// Between the wire's messages and native types: only translate.cc (requests) and translate_event.cc (answers) know
+// both.
 //
 // AdmitGenerate is the admission of fields: it proves every field of a request, in the order of the message and before
 // anything is queued or charged, and only then tokenizes. Any thread; time in O(n log n) of the prompt.

@@ -190,8 +190,26 @@ TEST_F(ServerGenerate, ModelsAreDescribed) {
 }
 
 TEST_F(ServerGenerate, MessageSizeIsLimited) {
-  v1::GenerateRequest request = Ask(std::string((1 << 20) + 1, 'x'));
+  v1::GenerateRequest request = Ask("");
+  request.set_text(std::string((1 << 20) - request.ByteSizeLong() - 2, 'x'));  // two more bytes of length
+  ASSERT_EQ(request.ByteSizeLong(), 1u << 20);
+  EXPECT_THAT(Generate(request).status, GrpcStatusIs(grpc::StatusCode::INVALID_ARGUMENT, "text"));
+  request.mutable_text()->push_back('x');
   EXPECT_EQ(Generate(request).status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(ServerGenerate, CompressedMessagesAreRefused) {
+  grpc::ClientContext context;
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  const Reply reply = ReadAll(context, *stub_->Generate(&context, Ask(std::string(1000, 'x'))));
+  EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+}
+
+TEST_F(ServerGenerate, LargeMetadataIsRefused) {
+  grpc::ClientContext context;
+  context.AddMetadata("x-large", std::string(20 << 10, 'm'));
+  const Reply reply = ReadAll(context, *stub_->Generate(&context, Ask("hello")));
+  EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << reply.status.error_message();
 }
 
 }  // namespace

@@ -96,10 +96,11 @@ TEST_F(ServerRows, Row5_TokenIdsAreBelowTheLogitsRows) {
 TEST_F(ServerRows, Row5_ListsAreBounded) {
   const auto biases = [](int count) {
     return [count](v1::GenerateRequest& r) {
-      for (int i = 0; i < count; ++i) (*r.mutable_sampling()->mutable_logit_bias())[i % 288] = 1.0f;
+      for (int i = 0; i < count; ++i) (*r.mutable_sampling()->mutable_logit_bias())[i] = 1.0f;
     };
   };
   ExpectAccepted(biases(288));
+  ExpectInvalid("sampling.logit_bias: more than 1024", biases(1025));
   const auto stop_strings = [](int count, size_t size) {
     return [count, size](v1::GenerateRequest& r) {
       for (int i = 0; i < count; ++i) r.mutable_stopping()->add_stop_strings(std::string(size, 'X'));
