@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/backends/backend.h"
-#include "engine/models/config.h"
+#include "engine/weights/model_config.h"
 #include "engine/weights/weight_source.h"
 
 namespace nibble::engine {

@@ -2,11 +2,14 @@
 
 #include <cstring>
 
-#include "engine/weights/half.h"
 #include "kvcache/base/check.h"
+#include "kvcache/simd/half.h"
 
 namespace nibble::engine {
 namespace {
+
+using simd::Bf16ToFloat;
+using simd::HalfToFloat;
 
 // Products below are exact in float: an 11-bit scale times at most 7 bits of sub-scale and 6 bits of quant. Only the
 // subtraction or addition of a minimum rounds, once, so the order of the factors cannot show.
@@ -20,11 +23,11 @@ T Load(Bytes bytes) {
   return value;
 }
 
-float LoadHalf(Bytes bytes) { return FloatFromHalf(Load<uint16_t>(bytes)); }
+float LoadHalf(Bytes bytes) { return HalfToFloat(Load<uint16_t>(bytes)); }
 
 void DecodeF32(Bytes block, float* out) { *out = Load<float>(block); }
 void DecodeF16(Bytes block, float* out) { *out = LoadHalf(block); }
-void DecodeBF16(Bytes block, float* out) { *out = FloatFromBf16(Load<uint16_t>(block)); }
+void DecodeBF16(Bytes block, float* out) { *out = Bf16ToFloat(Load<uint16_t>(block)); }
 
 void DecodeQ8_0(Bytes block, float* out) {
   const float scale = LoadHalf(block);

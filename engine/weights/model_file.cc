@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "engine/models/config_gguf.h"
+#include "engine/weights/config_gguf.h"
 #include "engine/weights/gguf.h"
 #include "engine/weights/gguf_source.h"
 #include "engine/weights/mapped_file.h"

@@ -1,5 +1,8 @@
-// float to IEEE half precision and back in plain C++, the same bits as the F16C instructions: round to nearest even,
-// denormals kept, overflow to infinity, NaN stays NaN.
+// 16-bit floats to and from float32, the same bits on every machine: plain integer code, no F16C. The reference that
+// vectorized conversions are tested against.
+//
+// Float to 16 bits rounds to nearest, ties to even; denormals are kept, overflow becomes infinity, NaN stays NaN
+// (quiet, upper payload bits kept). Formats: IEEE 754-2008 binary16; bfloat16 = upper half of binary32.
 #ifndef NIBBLE_KVCACHE_SIMD_HALF_H_
 #define NIBBLE_KVCACHE_SIMD_HALF_H_
 
@@ -8,34 +11,58 @@
 
 namespace nibble::simd {
 
-inline float HalfToFloat(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-  const uint32_t exponent = (half >> 10) & 0x1F;
-  const uint32_t mantissa = half & 0x3FF;
-  if (exponent == 0) {  // zero or denormal: mantissa * 2^-24 is exact in float
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-    return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | sign);
-  }
-  if (exponent == 31) {
-    const uint32_t quiet = mantissa != 0 ? 0x400000u : 0u;
-    return std::bit_cast<float>(sign | 0x7F800000u | quiet | (mantissa << 13));
-  }
-  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+namespace internal {
+
+// `bits` / 2^shift, rounded to nearest, ties to even. REQUIRES: 1 <= shift <= 24; no overflow.
+constexpr uint32_t RoundShift(uint32_t bits, uint32_t shift) {
+  return (bits + (1u << (shift - 1)) - 1 + ((bits >> shift) & 1)) >> shift;
 }
 
-inline uint16_t FloatToHalf(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
-  const uint32_t magnitude = bits & 0x7FFFFFFF;
-  if (magnitude > 0x7F800000) return static_cast<uint16_t>(sign | 0x7E00 | ((magnitude >> 13) & 0x3FF));
-  if (magnitude >= 0x477FF000) return static_cast<uint16_t>(sign | 0x7C00);  // rounds to 65536 or more
-  if (magnitude < 0x38800000) {  // below 2^-14: denormal; adding 0.5 aligns the mantissa and rounds to even
-    const float aligned = std::bit_cast<float>(magnitude) + 0.5f;
-    return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(aligned) - 0x3F000000));
-  }
-  const uint32_t rounded = magnitude + 0xFFF + ((magnitude >> 13) & 1);
-  return static_cast<uint16_t>(sign | ((rounded >> 13) - (112 << 10)));
+// Magnitude of a float below 2^-14 as a half denormal, in units of 2^-24.
+constexpr uint32_t HalfDenormal(uint32_t magnitude) {
+  const uint32_t shift = 126 - (magnitude >> 23);
+  if (shift > 24) return 0;  // below half of the least denormal
+  return RoundShift((magnitude & 0x7fffff) | 0x800000, shift);
 }
+
+}  // namespace internal
+
+constexpr uint16_t FloatToHalf(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = (bits >> 16) & 0x8000;
+  const uint32_t magnitude = bits & 0x7fffffff;
+  uint32_t half = 0;
+  if (magnitude > 0x7f800000) {
+    half = 0x7e00 | ((magnitude >> 13) & 0x3ff);
+  } else if (magnitude >= 0x477ff000) {  // 65520: halfway from the largest half to the next step
+    half = 0x7c00;
+  } else if (magnitude < 0x38800000) {  // 2^-14
+    half = internal::HalfDenormal(magnitude);
+  } else {
+    half = internal::RoundShift(magnitude - (112u << 23), 13);
+  }
+  return static_cast<uint16_t>(sign | half);
+}
+
+constexpr float HalfToFloat(uint16_t half) {
+  const uint32_t sign = (half & 0x8000u) << 16;
+  const uint32_t exponent = (half >> 10) & 0x1f;
+  const uint32_t mantissa = half & 0x3ff;
+  if (exponent == 0) {
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+    return sign != 0 ? -magnitude : magnitude;
+  }
+  const uint32_t wide_exponent = exponent == 31 ? 255 : exponent + 112;
+  return std::bit_cast<float>(sign | (wide_exponent << 23) | (mantissa << 13));
+}
+
+constexpr uint16_t FloatToBf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+constexpr float Bf16ToFloat(uint16_t bf16) { return std::bit_cast<float>(static_cast<uint32_t>(bf16) << 16); }
 
 }  // namespace nibble::simd
 

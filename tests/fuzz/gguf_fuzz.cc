@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "engine/models/config_gguf.h"
+#include "engine/weights/config_gguf.h"
 #include "engine/weights/gguf.h"
 #include "engine/weights/model_file.h"
 #include "engine/weights/tokenizer_gguf.h"

@@ -1,5 +1,5 @@
 // Rows 51 and 54 of the robustness table: keys and tensors of a model against each other.
-#include "engine/models/config_gguf.h"
+#include "engine/weights/config_gguf.h"
 
 #include <cmath>
 #include <limits>

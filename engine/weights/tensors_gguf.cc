@@ -1,4 +1,4 @@
-#include "engine/models/tensors_gguf.h"
+#include "engine/weights/tensors_gguf.h"
 
 #include <algorithm>
 #include <array>

@@ -1,12 +1,12 @@
-#include "engine/models/config_gguf.h"
+#include "engine/weights/config_gguf.h"
 
 #include <cmath>
 #include <string>
 #include <vector>
 
-#include "engine/models/tensors_gguf.h"
 #include "engine/weights/byte_reader.h"
 #include "engine/weights/gguf_value.h"
+#include "engine/weights/tensors_gguf.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {

@@ -1,7 +1,7 @@
 // Shape of a decoder-only transformer, whatever file it came from. Every number was validated by the loader:
 // positive, bounded, divisible where the architecture divides.
-#ifndef NIBBLE_ENGINE_MODELS_CONFIG_H_
-#define NIBBLE_ENGINE_MODELS_CONFIG_H_
+#ifndef NIBBLE_ENGINE_WEIGHTS_MODEL_CONFIG_H_
+#define NIBBLE_ENGINE_WEIGHTS_MODEL_CONFIG_H_
 
 #include <cstdint>
 #include <string>
@@ -38,4 +38,4 @@ struct ModelConfig {
 
 }  // namespace nibble::engine
 
-#endif  // NIBBLE_ENGINE_MODELS_CONFIG_H_
+#endif  // NIBBLE_ENGINE_WEIGHTS_MODEL_CONFIG_H_

@@ -1,12 +1,12 @@
 // ModelConfig from the keys `<architecture>.*` of a GGUF file, proven against its tensors.
-#ifndef NIBBLE_ENGINE_MODELS_CONFIG_GGUF_H_
-#define NIBBLE_ENGINE_MODELS_CONFIG_GGUF_H_
+#ifndef NIBBLE_ENGINE_WEIGHTS_CONFIG_GGUF_H_
+#define NIBBLE_ENGINE_WEIGHTS_CONFIG_GGUF_H_
 
 #include <cstdint>
 
 #include "absl/status/statusor.h"
-#include "engine/models/config.h"
 #include "engine/weights/gguf.h"
+#include "engine/weights/model_config.h"
 
 namespace nibble::engine {
 
@@ -27,4 +27,4 @@ absl::StatusOr<ModelConfig> ConfigFromGguf(const GgufFile& file);
 
 }  // namespace nibble::engine
 
-#endif  // NIBBLE_ENGINE_MODELS_CONFIG_GGUF_H_
+#endif  // NIBBLE_ENGINE_WEIGHTS_CONFIG_GGUF_H_

@@ -1,13 +1,13 @@
 // Which tensors, of which shapes, a GGUF file of each architecture holds: one table.
-#ifndef NIBBLE_ENGINE_MODELS_TENSORS_GGUF_H_
-#define NIBBLE_ENGINE_MODELS_TENSORS_GGUF_H_
+#ifndef NIBBLE_ENGINE_WEIGHTS_TENSORS_GGUF_H_
+#define NIBBLE_ENGINE_WEIGHTS_TENSORS_GGUF_H_
 
 #include <cstdint>
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "engine/models/config.h"
 #include "engine/weights/gguf.h"
+#include "engine/weights/model_config.h"
 
 namespace nibble::engine {
 
@@ -66,4 +66,4 @@ absl::Status CheckTensors(const GgufFile& file, const ModelConfig& config, unsig
 
 }  // namespace nibble::engine
 
-#endif  // NIBBLE_ENGINE_MODELS_TENSORS_GGUF_H_
+#endif  // NIBBLE_ENGINE_WEIGHTS_TENSORS_GGUF_H_
