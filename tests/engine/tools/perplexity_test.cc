@@ -30,14 +30,16 @@ TEST_P(Perplexity, IsThatOfLlamaCppAndIntegersKeepIt) {
   text << std::ifstream(std::string(NIBBLE_TESTS_DIR) + "/golden/tokenizer/wikitext_excerpt.txt").rdbuf();
   EvalOptions options;
   options.chunks = {512, 4};
-  options.modes = {ReferenceMode(), {"file", "a8", "f16"}};
+  options.modes = {ReferenceMode(), {"file", "a8", "f16"}, {"w8", "a8", "f16"}};
   const auto rows = Evaluate(*model, model->tokenizer->Encode(text.str(), {}), options, [](int64_t, int64_t) {});
   ASSERT_THAT(rows, IsOk());
-  const double reference = (*rows)[0].perplexity, integer = (*rows)[1].perplexity;
+  const double reference = (*rows)[0].perplexity, as_in_file = (*rows)[1].perplexity, w8a8 = (*rows)[2].perplexity;
   RecordProperty("f32", std::to_string(reference));
-  RecordProperty("integer", std::to_string(integer));
+  RecordProperty("file_a8", std::to_string(as_in_file));
+  RecordProperty("w8a8", std::to_string(w8a8));
   EXPECT_NEAR(reference, GetParam().llama_cpp, kAllowed * GetParam().llama_cpp);
-  EXPECT_NEAR(integer, reference, kAllowed * reference);
+  EXPECT_NEAR(as_in_file, reference, kAllowed * reference);
+  EXPECT_NEAR(w8a8, reference, kAllowed * reference);
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryFile, Perplexity,
