@@ -49,7 +49,7 @@ struct View {
 enum class Epilogue { kStore, kAdd };
 enum class Activation { kSilu, kGeluTanh };
 
-// One sequence's rows of the batch.
+// One sequence's rows of the batch. Sequences lie one after another, at least one row each, from row 0 on.
 struct SequenceRows {
   int64_t first_row = 0;
   int64_t num_rows = 0;
@@ -80,7 +80,8 @@ class Backend {
   virtual ~Backend() = default;
 
   // Load time.
-  // Packs the parts, one under another, as one matrix: equal cols. RESOURCE_EXHAUSTED if memory ends.
+  // Packs the parts, one under another, as one matrix: equal cols. RESOURCE_EXHAUSTED if memory ends,
+  // FAILED_PRECONDITION for values that the device's format cannot hold.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, WeightMode weights,
                                                              ActivationMode activations) = 0;
   // A norm's or a bias's values. Owned by the backend.

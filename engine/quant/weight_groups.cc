@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "kvcache/base/check.h"
 #include "kvcache/simd/half.h"
@@ -143,6 +144,16 @@ void ReadExactRow(const ExactRow& exact, const Tensor& tensor, int64_t row, Grou
   }
 }
 
+bool AllFinite(absl::Span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+}
+
+// A group that has no codes: whatever is multiplied with it is NaN, so that the row faults.
+void Poison(int8_t* codes, float* scale) {
+  std::memset(codes, 0, kGroupSize);
+  *scale = std::numeric_limits<float>::quiet_NaN();
+}
+
 void RoundRow(absl::Span<const float> values, GroupRounding rounding, GroupRow out) {
   const int64_t groups = static_cast<int64_t>(out.scales.size());
   for (int64_t g = 0; g < groups; ++g) {
@@ -185,6 +196,7 @@ void RoundGroupW8(absl::Span<const float> values, int8_t* codes, float* scale) {
   float largest = 0.0f;
   for (float v : values) largest = std::max(largest, std::fabs(v));
   *scale = HalfToFloat(FloatToHalf(largest / 127.0f));
+  if (!AllFinite(values) || !std::isfinite(*scale)) return Poison(codes, scale);
   const float inverse = *scale > 0.0f ? 1.0f / *scale : 0.0f;
   for (size_t i = 0; i < values.size(); ++i) {
     codes[i] = static_cast<int8_t>(std::clamp(std::nearbyintf(values[i] * inverse), -127.0f, 127.0f));
@@ -195,6 +207,10 @@ void RoundGroupW4(absl::Span<const float> values, int8_t* codes, float* scale, f
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
   *min = HalfToFloat(FloatToHalf(*low));
   *scale = HalfToFloat(FloatToHalf((*high - *min) / 15.0f));
+  if (!AllFinite(values) || !std::isfinite(*scale) || !std::isfinite(*min)) {
+    *min = 0.0f;
+    return Poison(codes, scale);
+  }
   const float inverse = *scale > 0.0f ? 1.0f / *scale : 0.0f;
   for (size_t i = 0; i < values.size(); ++i) {
     codes[i] = static_cast<int8_t>(std::clamp(std::nearbyintf((values[i] - *min) * inverse), 0.0f, 15.0f));

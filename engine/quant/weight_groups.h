@@ -27,7 +27,8 @@ enum class GroupRounding { kAsInFile, kToW8, kToW4 };
 
 GroupFormat FormatOf(Encoding encoding, GroupRounding rounding);
 
-// One row of a matrix. codes: [groups * 32] (zero past the row's end); scales, mins: [groups].
+// One row of a matrix. codes: [groups * 32]; scales, mins: [groups]. Past the row's end the codes stand for 0.0 where
+// the group is rounded here; they are never seen, since inputs past the end meet zero activations.
 struct GroupRow {
   absl::Span<int8_t> codes;
   absl::Span<float> scales;
@@ -37,7 +38,8 @@ struct GroupRow {
 // REQUIRES: row < tensor.rows(); the spans hold ceil(cols / 32) groups. `scratch` holds tensor.cols() floats.
 void ReadGroupRow(const Tensor& tensor, int64_t row, GroupRounding rounding, absl::Span<float> scratch, GroupRow out);
 
-// Rounds 32 values. Exposed for tests: the largest error is half a step.
+// Rounds 32 values. Exposed for tests: the largest error is half a step. A group with a value that is not finite, or
+// whose scale or min is beyond f16, gets zero codes and the scale NaN: rows that meet it fault.
 void RoundGroupW8(absl::Span<const float> values, int8_t* codes, float* scale);
 void RoundGroupW4(absl::Span<const float> values, int8_t* codes, float* scale, float* min);
 

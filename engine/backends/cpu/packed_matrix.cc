@@ -1,9 +1,12 @@
 #include "engine/backends/cpu/packed_matrix.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "kvcache/base/check.h"
 #include "kvcache/base/status_macros.h"
 #include "kvcache/simd/half.h"
@@ -29,17 +32,19 @@ struct GroupRowStorage {
   std::vector<float> scales, mins;
 };
 
-void PutParam(std::byte* params, bool half, int output, float value) {
-  if (half) {
-    const uint16_t bits = simd::FloatToHalf(value);
-    std::memcpy(params + output * 2, &bits, 2);
-  } else {
+// False where a finite value is beyond f16.
+bool PutParam(std::byte* params, bool half, int output, float value) {
+  if (!half) {
     std::memcpy(params + output * 4, &value, 4);
+    return true;
   }
+  const uint16_t bits = simd::FloatToHalf(value);
+  std::memcpy(params + output * 2, &bits, 2);
+  return !std::isfinite(value) || std::isfinite(simd::HalfToFloat(bits));
 }
 
-// Writes one output's group into its lane of the panel.
-void PutGroup(const GroupFormat& format, const int8_t* codes, float scale, float min, int output, std::byte* group) {
+// Writes one output's group into its lane of the panel. False where a parameter is beyond the format.
+bool PutGroup(const GroupFormat& format, const int8_t* codes, float scale, float min, int output, std::byte* group) {
   auto* bytes = reinterpret_cast<uint8_t*>(group);
   for (int block = 0; block < 8; ++block) {
     for (int i = 0; i < 4; ++i) {
@@ -52,20 +57,26 @@ void PutGroup(const GroupFormat& format, const int8_t* codes, float scale, float
     }
   }
   std::byte* params = group + (format.bits == 8 ? 512 : 256);
-  PutParam(params, format.half_params, output, scale);
-  if (format.has_min) PutParam(params + kPanelOutputs * (format.half_params ? 2 : 4), format.half_params, output, min);
+  bool fits = PutParam(params, format.half_params, output, scale);
+  if (format.has_min) {
+    fits &= PutParam(params + kPanelOutputs * (format.half_params ? 2 : 4), format.half_params, output, min);
+  }
+  return fits;
 }
 
-void PackQuantizedRow(const Tensor& tensor, int64_t row, GroupRounding rounding, const GroupFormat& format,
+// False where a parameter of the row is beyond the format: the min of Q4_0, -8 scales, above a scale of 8188.
+bool PackQuantizedRow(const Tensor& tensor, int64_t row, GroupRounding rounding, const GroupFormat& format,
                       int64_t output, std::byte* panel) {
   const int64_t groups = (tensor.cols() + kGroupSize - 1) / kGroupSize;
   GroupRowStorage storage(groups);
   std::vector<float> scratch(tensor.cols());
   ReadGroupRow(tensor, row, rounding, absl::MakeSpan(scratch), storage.row());
+  bool fits = true;
   for (int64_t g = 0; g < groups; ++g) {
-    PutGroup(format, &storage.codes[g * kGroupSize], storage.scales[g], storage.mins[g], static_cast<int>(output),
-             panel + g * PanelGroupBytes(format));
+    fits &= PutGroup(format, &storage.codes[g * kGroupSize], storage.scales[g], storage.mins[g],
+                     static_cast<int>(output), panel + g * PanelGroupBytes(format));
   }
+  return fits;
 }
 
 // The values that a quantized section would stand for, as floats: what f32 activations are multiplied with.
@@ -100,17 +111,21 @@ absl::StatusOr<Section> PackSection(const Tensor& tensor, WeightMode weights, Ac
   section.panel_bytes = section.f32 ? tensor.cols() * kPanelOutputs * static_cast<int64_t>(sizeof(float))
                                     : groups * PanelGroupBytes(section.format);
   NIBBLE_ASSIGN_OR_RETURN(section.data, AlignedBuffer::Allocate(section.panels() * section.panel_bytes));
+  std::atomic<bool> fits = true;
   pool.ParallelFor(section.panels(), [&](int64_t p, int) {
     std::byte* panel = section.data.data() + p * section.panel_bytes;
     const int64_t end = std::min(section.num_outputs, (p + 1) * kPanelOutputs);
     for (int64_t row = p * kPanelOutputs; row < end; ++row) {
       if (section.f32) {
         PackFloatRow(tensor, row, weights, row % kPanelOutputs, panel);
-      } else {
-        PackQuantizedRow(tensor, row, RoundingOf(weights), section.format, row % kPanelOutputs, panel);
+      } else if (!PackQuantizedRow(tensor, row, RoundingOf(weights), section.format, row % kPanelOutputs, panel)) {
+        fits = false;
       }
     }
   });
+  if (!fits) {
+    return absl::FailedPreconditionError(absl::StrCat("tensor ", tensor.name, ": a block's min is beyond f16"));
+  }
   return section;
 }
 

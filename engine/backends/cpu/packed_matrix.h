@@ -40,7 +40,8 @@ struct Section {
 
 class PackedMatrix : public Matrix {
  public:
-  // Packs in parallel. RESOURCE_EXHAUSTED if memory ends.
+  // Packs in parallel. RESOURCE_EXHAUSTED if memory ends; FAILED_PRECONDITION, naming the tensor, for a scale or min
+  // that its format cannot hold.
   static absl::StatusOr<std::unique_ptr<PackedMatrix>> Pack(absl::Span<const Tensor* const> parts, WeightMode weights,
                                                             ActivationMode activations, WorkerPool& pool);
 

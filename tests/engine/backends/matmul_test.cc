@@ -1,5 +1,6 @@
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <vector>
@@ -7,6 +8,7 @@
 #include "engine/backends/cpu/cpu_backend.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kvcache/simd/half.h"
 #include "tests/base/status_matchers.h"
 #include "tests/engine/backends/random_tensor.h"
 
@@ -180,6 +182,41 @@ TEST(MatMul, NanAndInfinityReachTheOutput) {
         EXPECT_TRUE(std::isfinite(out[16 + i])) << "the neighbour is unharmed on " << simd::Name(isa);
       }
     }
+  }
+}
+
+TEST(MatMul, WeightsThatAreNotFiniteReachTheirOutputAlone) {
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    std::mt19937_64 random(11);
+    OwnedTensor w = RandomTensor(Encoding::kF32, 16, 64, random);
+    std::memcpy(&w.bytes[(3 * 64 + 40) * sizeof(float)], &bad, sizeof bad);
+    for (const WeightMode mode : {WeightMode::kW8, WeightMode::kW4}) {
+      Product product;
+      product.weights = mode;
+      for (simd::Isa isa : simd::SupportedIsas()) {
+        const std::vector<float> out = Multiply(isa, product, {&w.tensor}, std::vector<float>(64, 1.0f), 1);
+        for (int i = 0; i < 16; ++i) EXPECT_EQ(std::isnan(out[i]), i == 3) << simd::Name(isa) << " " << i;
+      }
+    }
+  }
+}
+
+TEST(MatMul, AMinBeyondItsFormatIsRefusedNamingTheTensor) {
+  std::mt19937_64 random(12);
+  OwnedTensor w = RandomTensor(Encoding::kQ4_0, 4, 64, random);
+  w.tensor.name = "blk.0.attn_q.weight";
+  WorkerPool pool(1);
+  CpuBackend backend(simd::Isa::kScalar, pool, *kv::FindCodec("f16"));
+  for (const float scale : {8188.0f, 8192.0f, -8192.0f}) {  // eight of the first are f16's largest
+    const uint16_t half = simd::FloatToHalf(scale);
+    std::memcpy(&w.bytes[2 * TraitsOf(Encoding::kQ4_0).block_bytes], &half, sizeof half);
+    const absl::Status status = backend.LoadMatrix({&w.tensor}, WeightMode::kFile, ActivationMode::kA8).status();
+    if (scale == 8188.0f) {
+      EXPECT_THAT(status, IsOk());
+    } else {
+      EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition, testing::HasSubstr("blk.0.attn_q.weight")));
+    }
+    EXPECT_THAT(backend.LoadMatrix({&w.tensor}, WeightMode::kFile, ActivationMode::kF32), IsOk()) << scale;
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -63,6 +64,25 @@ TEST(WeightGroups, AGroupOfOneValueIsExact) {
   RoundGroupW8(std::vector<float>(32, 0.0f), codes, &scale);
   EXPECT_EQ(scale, 0.0f);
   EXPECT_TRUE(std::all_of(codes, codes + 32, [](int8_t code) { return code == 0; }));
+}
+
+TEST(WeightGroups, AGroupThatIsNotFiniteHasNoCodesAndTheScaleNan) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInf = std::numeric_limits<float>::infinity();
+  for (const float bad : {kNan, kInf, -kInf, 3e38f, -3e38f}) {  // the last two: beyond f16's scale
+    for (const size_t at : {0, 17, 31}) {
+      std::vector<float> values(32, 0.75f);
+      values[at] = bad;
+      int8_t codes[32];
+      float scale = 0.0f, min = kNan;
+      RoundGroupW8(values, codes, &scale);
+      EXPECT_TRUE(std::isnan(scale)) << bad;
+      EXPECT_TRUE(std::all_of(codes, codes + 32, [](int8_t code) { return code == 0; })) << bad;
+      RoundGroupW4(values, codes, &scale, &min);
+      EXPECT_TRUE(std::isnan(scale)) << bad;
+      EXPECT_EQ(min, 0.0f) << bad;
+      EXPECT_TRUE(std::all_of(codes, codes + 32, [](int8_t code) { return code == 0; })) << bad;
+    }
+  }
 }
 
 }  // namespace
