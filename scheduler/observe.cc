@@ -58,9 +58,9 @@ void Scheduler::CheckInvariants() const {
                    (choice.remaining() >= 1 && choice.lease.sealed_pages() == choice.computed / kv::kPageTokens));
     }
     NIBBLE_CHECK(live_choices == live->live_choices && live_choices > 0);
-    NIBBLE_CHECK(by_id_.contains(Key(live->request.tenant, live->request.id)));
+    NIBBLE_CHECK(by_sink_.contains(live->sink));
   }
-  NIBBLE_CHECK(by_id_.size() == live_.size());
+  NIBBLE_CHECK(by_sink_.size() == live_.size());
   NIBBLE_CHECK(running == running_.size() && waiting == waiting_.size());
   NIBBLE_CHECK(std::is_sorted(running_.begin(), running_.end(),
                               [](const Sequence* a, const Sequence* b) { return RanksBefore(*a, *b); }));

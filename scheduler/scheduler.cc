@@ -44,7 +44,7 @@ void Scheduler::Enqueue(Request request, TokenSink* sink) {
   std::unique_ptr<LiveRequest>& live = live_[order];
   live = MakeLive(std::move(request), sink, order, options_.cache_salt);
   const Request& kept = live->request;
-  const bool fresh = by_id_.try_emplace(Key(kept.tenant, kept.id), live.get()).second;
+  const bool fresh = by_sink_.try_emplace(sink, live.get()).second;
   NIBBLE_CHECK(fresh);
   if (kept.deadline != kNoDeadline) deadlines_.emplace(kept.deadline, order);
   ++tenants_[kept.tenant].live_requests;
@@ -52,13 +52,13 @@ void Scheduler::Enqueue(Request request, TokenSink* sink) {
   waiting_.Push(live->choices[0]);
 }
 
-LiveRequest* Scheduler::FindLive(absl::string_view tenant, absl::string_view id) {
-  const auto found = by_id_.find(Key(std::string(tenant), std::string(id)));
-  return found == by_id_.end() ? nullptr : found->second;
+LiveRequest* Scheduler::FindLive(const TokenSink* sink) {
+  const auto found = by_sink_.find(sink);
+  return found == by_sink_.end() ? nullptr : found->second;
 }
 
-void Scheduler::Cancel(absl::string_view tenant, absl::string_view id, CancelCause cause) {
-  if (LiveRequest* request = FindLive(tenant, id)) CancelRequest(*request, cause);
+void Scheduler::Cancel(const TokenSink* sink, CancelCause cause) {
+  if (LiveRequest* request = FindLive(sink)) CancelRequest(*request, cause);
 }
 
 void Scheduler::CancelAll(CancelCause cause) {
@@ -77,8 +77,8 @@ void Scheduler::CancelRequest(LiveRequest& request, CancelCause cause) {
   for (Sequence* choice : choices) Finish(*choice, reason);
 }
 
-void Scheduler::Resume(absl::string_view tenant, absl::string_view id) {
-  LiveRequest* request = FindLive(tenant, id);
+void Scheduler::Resume(const TokenSink* sink) {
+  LiveRequest* request = FindLive(sink);
   if (request == nullptr) return;
   for (Sequence& choice : request->choices) choice.paused = false;
 }
@@ -109,7 +109,7 @@ std::unique_ptr<LiveRequest> Scheduler::Retire(LiveRequest& request) {
   const Request& kept = request.request;
   ++counters_.finished[static_cast<size_t>(request.worst)];
   admission_.Finished(kept, request.started);
-  by_id_.erase(Key(kept.tenant, kept.id));
+  by_sink_.erase(request.sink);
   deadlines_.erase({kept.deadline, request.order});
   const auto tenant = tenants_.find(kept.tenant);
   if (--tenant->second.live_requests == 0) tenants_.erase(tenant);

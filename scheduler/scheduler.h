@@ -22,7 +22,6 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 #include "engine/engine.h"
 #include "kvcache/cache.h"
 #include "scheduler/admission.h"
@@ -57,17 +56,17 @@ class Scheduler {
 
   // The following four REQUIRE that no step is in flight. They may call sinks.
 
-  // admission().Admit and Enqueue in one.
+  // admission().Admit and Enqueue in one. A sink hears one live request at a time.
   absl::Status Submit(Request request, TokenSink* sink);
   // Takes a request that admission().Admit has accepted.
   void Enqueue(Request request, TokenSink* sink);
-  // Ends all choices of a live request now, in whatever state they are; their pages are free on return. kDeadline ends
-  // them with FinishReason::kDeadline, every other cause with kCancelled. Unknown ids are ignored.
-  void Cancel(absl::string_view tenant, absl::string_view id, CancelCause cause);
+  // Ends all choices of the request that `sink` hears, now, in whatever state they are; their pages are free on return.
+  // kDeadline ends them with FinishReason::kDeadline, every other cause with kCancelled. Ignored where none is live.
+  void Cancel(const TokenSink* sink, CancelCause cause);
   void CancelAll(CancelCause cause);
 
-  // The reader of a paused request has caught up. Unknown ids are ignored.
-  void Resume(absl::string_view tenant, absl::string_view id);
+  // The reader of a paused request has caught up. Ignored where none is live.
+  void Resume(const TokenSink* sink);
   // Frees all pages that only the prefix index keeps.
   void FlushIndex() { cache_.FlushIndex(); }
 
@@ -98,7 +97,6 @@ class Scheduler {
     int64_t live_requests = 0;
     uint64_t last_start = 0;
   };
-  using Key = std::pair<std::string, std::string>;  // tenant, id
 
   // plan.cc
   void ExpireDeadlines(Nanos now);
@@ -121,7 +119,7 @@ class Scheduler {
   void ReportPromptLogprobs(Sequence& sequence, const engine::SequenceResult& result);
 
   // scheduler.cc
-  LiveRequest* FindLive(absl::string_view tenant, absl::string_view id);
+  LiveRequest* FindLive(const TokenSink* sink);
   void CancelRequest(LiveRequest& request, CancelCause cause);
   void ReleaseChoices(LiveRequest& request);
   void Finish(Sequence& sequence, FinishReason reason, int32_t stop_token_id = -1);
@@ -132,7 +130,7 @@ class Scheduler {
   Admission admission_;
   kv::Cache cache_;
   std::map<uint64_t, std::unique_ptr<LiveRequest>> live_;  // by order of arrival
-  absl::flat_hash_map<Key, LiveRequest*> by_id_;
+  absl::flat_hash_map<const TokenSink*, LiveRequest*> by_sink_;
   absl::flat_hash_map<std::string, Tenant> tenants_;
   std::set<std::pair<Nanos, uint64_t>> deadlines_;  // (deadline, order), of live requests that have one
   std::vector<Sequence*> running_;                  // those with a lease, paused ones included; by rank

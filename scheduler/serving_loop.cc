@@ -43,6 +43,7 @@ struct ServingLoop::State {
   Scheduler scheduler;  // the loop's, but for its admission()
   std::thread thread;
 
+  Mutex stop_mutex ABSL_ACQUIRED_BEFORE(mutex);  // held by the one that stops
   Mutex mutex;
   CondVar mailed;  // mail or stopping
   std::vector<Message> mail ABSL_GUARDED_BY(mutex);
@@ -136,6 +137,7 @@ void ServingLoop::Start() {
 }
 
 void ServingLoop::Stop() {
+  MutexLock stop(&state_->stop_mutex);
   bool first;
   {
     MutexLock lock(&state_->mutex);
@@ -151,12 +153,13 @@ void ServingLoop::Stop() {
 
 absl::Status ServingLoop::Submit(Request request, TokenSink* sink) { return state_->Submit(std::move(request), sink); }
 
-void ServingLoop::Cancel(const std::string& tenant, const std::string& id, CancelCause cause) {
-  state_->Send([tenant, id, cause](Scheduler& scheduler) { scheduler.Cancel(tenant, id, cause); });
+// A sink's place may be another sink's when the message is read, but that one's request comes later in the mail.
+void ServingLoop::Cancel(const TokenSink* sink, CancelCause cause) {
+  state_->Send([sink, cause](Scheduler& scheduler) { scheduler.Cancel(sink, cause); });
 }
 
-void ServingLoop::Resume(const std::string& tenant, const std::string& id) {
-  state_->Send([tenant, id](Scheduler& scheduler) { scheduler.Resume(tenant, id); });
+void ServingLoop::Resume(const TokenSink* sink) {
+  state_->Send([sink](Scheduler& scheduler) { scheduler.Resume(sink); });
 }
 
 void ServingLoop::FlushIndex() {

@@ -10,7 +10,6 @@
 
 #include <functional>
 #include <memory>
-#include <string>
 
 #include "absl/status/status.h"
 #include "scheduler/request.h"
@@ -28,19 +27,22 @@ class ServingLoop {
   ServingLoop& operator=(const ServingLoop&) = delete;
 
   void Start();
-  // Ends every live request with kCancelled (cause kDrain) and joins the thread. Idempotent.
+  // Any thread but the loop's. Ends every live request with kCancelled (cause kDrain) and joins the thread; all of that
+  // is done when it returns, whoever else called it.
   void Stop();
 
   // Any thread. Hands the request over. Fails at once, keeping nothing: RESOURCE_EXHAUSTED (queue full, by count or by
   // tokens; RetryAfter of admission.h gives the hint), ALREADY_EXISTS (id live within the tenant), INVALID_ARGUMENT (a
   // field that Validate refuses, or more pages than the pool has), UNAVAILABLE (draining or stopped). On OK, `sink`
-  // gets exactly one OnFinish per choice. An id is free again when its last OnFinish is called.
+  // gets exactly one OnFinish per choice. An id is free again when its last OnFinish is called. A sink names its
+  // request below: it hears one live request at a time.
   absl::Status Submit(Request request, TokenSink* sink);
-  // Any thread. Ends all choices of a live request, with kDeadline for that cause, else with kCancelled; unknown ids
-  // are ignored. Pages are free within one step.
-  void Cancel(const std::string& tenant, const std::string& id, CancelCause cause);
-  // Any thread. The reader of a paused request has caught up.
-  void Resume(const std::string& tenant, const std::string& id);
+  // Any thread that keeps `sink` alive during the call. Ends all choices of its request, with kDeadline for that cause,
+  // else with kCancelled; ignored where the request has ended, even if its id is in use again. Pages are free within
+  // one step.
+  void Cancel(const TokenSink* sink, CancelCause cause);
+  // As Cancel. The reader of a paused request has caught up.
+  void Resume(const TokenSink* sink);
   // Any thread. Frees the pages that only the prefix index keeps.
   void FlushIndex();
   // Any thread. Submit refuses from now on; live requests go on.

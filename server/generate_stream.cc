@@ -1,9 +1,9 @@
 #include "server/generate_stream.h"
 
+#include <grpc/support/time.h>
 #include <grpcpp/server_context.h>
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,13 +16,14 @@ namespace {
 // The single tenant of a daemon without keys.
 constexpr char kTenant[] = "";
 
+// A timeout beyond this is none: it may be up to 99999999 hours, which no count of nanoseconds holds.
+constexpr int64_t kLongestTimeoutSeconds = int64_t{10} * 365 * 24 * 3600;
+
 sched::Nanos DeadlineOf(const grpc::CallbackServerContext& context, sched::Nanos now) {
-  using std::chrono::system_clock;
-  const system_clock::time_point deadline = context.deadline();
-  if (deadline == system_clock::time_point::max()) return sched::kNoDeadline;
-  const sched::Nanos left =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - system_clock::now()).count();
-  return left > sched::kNoDeadline - now ? sched::kNoDeadline : now + left;
+  const gpr_timespec left = gpr_time_sub(gpr_convert_clock_type(context.raw_deadline(), GPR_CLOCK_MONOTONIC),
+                                         gpr_now(GPR_CLOCK_MONOTONIC));
+  if (left.tv_sec > kLongestTimeoutSeconds) return sched::kNoDeadline;
+  return now + left.tv_sec * 1'000'000'000 + left.tv_nsec;
 }
 
 grpc::Status CancelStatus(sched::CancelCause cause) {
@@ -109,7 +110,6 @@ void GenerateStream::Prepare(AdmittedRequest& admitted) {
   request.tenant = kTenant;
   request.arrival = arrival_;
   request.deadline = deadline_;
-  id_ = request.id;
   stop_strings_ = std::move(admitted.stop_strings);
   wants_logprobs_ = request.sampling.logprobs >= 0;
   if (request.prompt_logprobs >= 0) prompt_ = request.prompt;
@@ -119,7 +119,7 @@ void GenerateStream::Prepare(AdmittedRequest& admitted) {
   held_by_loop_ = shared_from_this();
   absl::MutexLock lock(&mu_);
   live_choices_ = request.num_choices;
-  outbox_.Push(StartedEvent{.request_id = id_,
+  outbox_.Push(StartedEvent{.request_id = request.id,
                             .model = serving_->model->name,
                             .seed = request.sampling.seed,
                             .prompt_tokens = static_cast<int64_t>(request.prompt.size())});
@@ -152,7 +152,7 @@ void GenerateStream::RequestCancel(sched::CancelCause cause) {
     if (!submitted_ || live_choices_ == 0) return;
     cause = *cancel_cause_;
   }
-  serving_->loop->Cancel(kTenant, id_, cause);
+  serving_->loop->Cancel(this, cause);
 }
 
 sched::TokenSink::Verdict GenerateStream::OnToken(int index, int32_t token, const engine::Logprobs& logprobs) {
@@ -251,6 +251,7 @@ GenerateStream::StallAction GenerateStream::NextStallAction(sched::Nanos now) {
   const bool pause_stalled = paused_since_.has_value() && now - *paused_since_ >= patience;
   if (!write_stalled && !pause_stalled) return StallAction::kNone;
   stalled_since_ = now;
+  Discard();
   if (live_choices_ == 0) final_status_ = CancelStatus(sched::CancelCause::kSlowReader);
   return StallAction::kAbort;
 }
@@ -271,9 +272,10 @@ bool GenerateStream::StartNextOperation() {
   {
     absl::MutexLock lock(&mu_);
     if (finish_called_ || starting_write_) return false;
+    // A write that nobody reads does not end by itself: a stalled stream may only finish.
     const bool write_in_the_way = writing_ && !stalled_since_.has_value();
     if (write_in_the_way) return false;
-    if (!outbox_.empty()) {
+    if (!writing_ && !outbox_.empty()) {
       event = outbox_.Pop();
       writing_ = starting_write_ = true;
       writing_since_ = serving_->clock();
@@ -304,7 +306,7 @@ void GenerateStream::OnWriteDone(bool ok) {
     resume = paused_since_.has_value() && outbox_.bytes() < serving_->limits.outbox_bytes / 2;
     if (resume) paused_since_.reset();
   }
-  if (resume) serving_->loop->Resume(kTenant, id_);
+  if (resume) serving_->loop->Resume(this);
   Pump();
 }
 

@@ -85,7 +85,6 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   MemoryBudget::Claim prompt_logprobs_claim_;
 
   // Set by Prepare; the loop thread's until the last OnFinish.
-  std::string id_;
   std::vector<int32_t> prompt_;  // kept where prompt logprobs are wanted
   std::vector<std::string> stop_strings_;
   bool wants_logprobs_ = false;

@@ -102,8 +102,15 @@ absl::Status Harness::SubmitRequest(const Request& request) {
 }
 
 void Harness::Cancel(const std::string& id, CancelCause cause, const std::string& tenant) {
-  scheduler_.Cancel(tenant, id, cause);
+  scheduler_.Cancel(Find(id, tenant), cause);
   scheduler_.CheckInvariants();
+}
+
+void Harness::Resume(const std::string& id, const std::string& tenant) { scheduler_.Resume(Find(id, tenant)); }
+
+const RecordingSink* Harness::Find(const std::string& id, const std::string& tenant) const {
+  const auto found = sinks_.find({tenant, id});
+  return found == sinks_.end() ? nullptr : found->second.get();
 }
 
 std::string Harness::Step() {

@@ -72,7 +72,7 @@ class Harness {
   absl::Status SubmitRequest(const Request& request);
   absl::Status Submit(const RequestSpec& spec) { return SubmitRequest(MakeRequest(spec, now_)); }
   void Cancel(const std::string& id, CancelCause cause = CancelCause::kClient, const std::string& tenant = "t");
-  void Resume(const std::string& id, const std::string& tenant = "t") { scheduler_.Resume(tenant, id); }
+  void Resume(const std::string& id, const std::string& tenant = "t");
 
   // Plans, runs and commits one step and lets one nanosecond pass. Returns the plan as "a:32 b:1", choices of n > 1 as
   // "a/1:32"; empty where nothing could run.
@@ -92,6 +92,7 @@ class Harness {
   void Advance(Nanos by) { now_ += by; }
 
  private:
+  const RecordingSink* Find(const std::string& id, const std::string& tenant) const;
   void CheckPlan(const engine::StepPlan& plan, const std::vector<SequenceView>& views) const;
 
   FakeEngine engine_;

@@ -101,10 +101,31 @@ TEST_F(LoopTest, SubmitRefusesAtOnceAndKeepsNothing) {
 
 TEST_F(LoopTest, Row25_CancelBeforeTheLoopHasSeenTheRequest) {
   LoopSink& sink = Submit({.id = "x", .prompt = 10, .max_tokens = 5});
-  loop_.Cancel("t", "x", CancelCause::kClient);
+  loop_.Cancel(&sink, CancelCause::kClient);
   loop_.Start();
   EXPECT_EQ(sink.Wait().reason, FinishReason::kCancelled);
   EXPECT_TRUE(sink.tokens().empty());
+}
+
+// A client that goes away just as its answer ends: its messages find the id in other hands.
+TEST_F(LoopTest, Row25_ALateCancelOrResumeSparesTheNextRequestOfThatId) {
+  loop_.Start();
+  LoopSink& ended = Submit({.id = "x", .prompt = 10, .max_tokens = 1});
+  ended.Wait();
+  Settled();
+  std::latch release{1};
+  engine_.OnAwait([&] { release.wait(); });
+  LoopSink& next = Submit({.id = "x", .prompt = 10, .max_tokens = 50});
+  next.AnswerNext(TokenSink::Verdict::kPause);
+  loop_.Resume(&ended);
+  loop_.Cancel(&ended, CancelCause::kClient);
+  release.count_down();
+  next.WaitForToken();
+  loop_.Resume(&ended);
+  EXPECT_EQ(Settled().sequences_paused, 1);
+  loop_.Resume(&next);
+  EXPECT_EQ(next.Wait().reason, FinishReason::kLength);
+  EXPECT_EQ(loop_.Snapshot().cancelled[static_cast<size_t>(CancelCause::kClient)], 0);
 }
 
 TEST_F(LoopTest, StopEndsEverythingThatWasAccepted) {
@@ -119,6 +140,19 @@ TEST_F(LoopTest, StopEndsEverythingThatWasAccepted) {
   EXPECT_THAT(Refused({.id = "z"}), StatusIs(absl::StatusCode::kUnavailable, _));
   EXPECT_GE(loop_.Snapshot().cancelled[static_cast<size_t>(CancelCause::kDrain)], 1);
   loop_.Stop();
+}
+
+TEST_F(LoopTest, ManyMayStopAtOnceAndAllFindItStopped) {
+  loop_.Start();
+  LoopSink& sink = Submit({.id = "x", .prompt = 10, .max_tokens = 500});
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      loop_.Stop();
+      EXPECT_TRUE(sink.ended());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST_F(LoopTest, StopWithoutAStartEndsWhatWasAccepted) {
@@ -143,7 +177,7 @@ TEST_F(LoopTest, Row24_APausedRequestGoesOnWhenItsReaderHasCaughtUp) {
   sink.WaitForToken();
   EXPECT_EQ(Settled().sequences_paused, 1);
   EXPECT_FALSE(sink.ended());
-  loop_.Resume("t", "x");
+  loop_.Resume(&sink);
   EXPECT_EQ(sink.Wait().reason, FinishReason::kLength);
 }
 
@@ -202,7 +236,7 @@ TEST_F(LoopTest, SubmitAndSnapshotNeverWaitForAStep) {
   LoopSink& first = Submit({.id = "x"});
   entered.wait();
   LoopSink& second = Submit({.id = "y"});
-  loop_.Cancel("t", "y", CancelCause::kClient);
+  loop_.Cancel(&second, CancelCause::kClient);
   loop_.Snapshot();
   release.count_down();  // a call above that waited for the step would never have come here
   EXPECT_EQ(first.Wait().reason, FinishReason::kLength);
@@ -248,15 +282,15 @@ class Client {
     if (Draw(8) == 0) sink->AnswerNext(TokenSink::Verdict::kPause);
     if (Draw(30) == 0) sink->AnswerNext(TokenSink::Verdict::kStop);
     EXPECT_THAT(loop_->Submit(request, sink.get()), IsOk());
-    if (Draw(5) == 0) loop_->Cancel(tenant_, id, CancelCause::kClient);
+    if (Draw(5) == 0) loop_->Cancel(sink.get(), CancelCause::kClient);
     return sink;
   }
 
   // Some are cancelled in whatever state they are; the others are helped to their end.
   void Collect(LoopSink& sink) {
-    if (Draw(3) == 0) loop_->Cancel(tenant_, sink.request().id, CancelCause::kClient);
+    if (Draw(3) == 0) loop_->Cancel(&sink, CancelCause::kClient);
     while (!sink.ended()) {
-      loop_->Resume(tenant_, sink.request().id);
+      loop_->Resume(&sink);
       std::this_thread::yield();
     }
     ended_ += sink.num_finished() == sink.request().num_choices;
