@@ -1,4 +1,5 @@
 // The daemon's command line.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
@@ -62,7 +63,7 @@ absl::StatusOr<LoadOptions> LoadOptionsFromFlags() {
   engine.kv_codec = absl::GetFlag(FLAGS_kv);
   engine.kv_memory_bytes = absl::GetFlag(FLAGS_kv_memory).bytes;
   const int threads = absl::GetFlag(FLAGS_threads);
-  engine.threads = threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency());
+  engine.threads = threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   if (const char* isa = std::getenv("NIBBLE_ISA")) engine.isa = isa;
   engine.max_sequences = absl::GetFlag(FLAGS_max_sequences);
   engine.step_tokens = absl::GetFlag(FLAGS_step_tokens);
