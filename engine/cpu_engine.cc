@@ -1,6 +1,7 @@
 #include "engine/cpu_engine.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -18,8 +19,8 @@ constexpr int64_t kLogitRows = 64;
 
 class ModelEngine : public CpuEngine {
  public:
-  ModelEngine(const EngineOptions& options, simd::Isa isa, const kv::Codec& codec)
-      : options_(options), isa_(isa), pool_(options.threads), backend_(isa, pool_, codec) {}
+  ModelEngine(const EngineOptions& options, simd::Isa isa, const kv::Codec& codec, std::unique_ptr<WorkerPool> pool)
+      : options_(options), isa_(isa), pool_(std::move(pool)), backend_(isa, *pool_, codec) {}
 
   absl::Status Load(const ModelFile& file, const kv::Codec& codec) {
     const ModelConfig& config = file.config;
@@ -31,11 +32,15 @@ class ModelEngine : public CpuEngine {
       return absl::InvalidArgumentError(
           absl::StrCat("kv_memory: ", options_.kv_memory_bytes, " bytes hold no page of ", page_bytes_));
     }
+    if (num_pages_ > std::numeric_limits<kv::PageId>::max()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("kv_memory: ", options_.kv_memory_bytes, " bytes are more pages than can be numbered"));
+    }
     NIBBLE_RETURN_IF_ERROR(backend_.AllocateKv(shape, num_pages_));
     const ModelLoadOptions load = {options_.weights, options_.activations, options_.step_tokens,
                                    std::min(kLogitRows, options_.step_tokens)};
     NIBBLE_ASSIGN_OR_RETURN(model_, Model::Load(config, *file.weights, backend_, load));
-    for (int i = 0; i < pool_.threads(); ++i) samplers_.emplace_back(isa_, config.vocab_size);
+    for (int i = 0; i < pool_->threads(); ++i) samplers_.emplace_back(isa_, config.vocab_size);
     return absl::OkStatus();
   }
 
@@ -74,7 +79,21 @@ class ModelEngine : public CpuEngine {
 
   size_t LogitBlock() const { return static_cast<size_t>(std::min(kLogitRows, options_.step_tokens)); }
 
+  // What Launch requires of a step.
+  void CheckStep(const SequenceStep& step) const {
+    const int64_t count = static_cast<int64_t>(step.tokens.size());
+    NIBBLE_CHECK(step.position >= 0 && kv::PagesFor(step.position + count) <= static_cast<int64_t>(step.pages.size()));
+    NIBBLE_CHECK(step.logit_rows >= 0 && step.logit_rows <= count);
+    NIBBLE_CHECK(step.sample == nullptr || step.logit_rows >= 1);
+    NIBBLE_CHECK(step.targets.empty() || static_cast<int64_t>(step.targets.size()) == step.logit_rows);
+    for (const absl::Span<const int32_t> ids : {step.tokens, step.targets}) {
+      for (const int32_t id : ids) NIBBLE_CHECK(id >= 0 && id < vocab_size());
+    }
+    for (const kv::PageId page : step.pages) NIBBLE_CHECK(page >= 0 && page < num_pages_);
+  }
+
   void GatherBatch() {
+    NIBBLE_CHECK(static_cast<int64_t>(plan_->sequences.size()) <= options_.max_sequences);
     ids_.clear();
     sequences_.clear();
     logit_rows_.clear();
@@ -82,8 +101,7 @@ class ModelEngine : public CpuEngine {
     for (size_t s = 0; s < plan_->sequences.size(); ++s) {
       const SequenceStep& step = plan_->sequences[s];
       const int64_t first = static_cast<int64_t>(ids_.size()), count = static_cast<int64_t>(step.tokens.size());
-      NIBBLE_CHECK(kv::PagesFor(step.position + count) <= static_cast<int64_t>(step.pages.size()));
-      NIBBLE_CHECK(step.logit_rows <= count && (step.sample == nullptr || step.logit_rows >= 1));
+      CheckStep(step);
       ids_.insert(ids_.end(), step.tokens.begin(), step.tokens.end());
       sequences_.push_back({first, count, step.position, step.pages});
       for (int64_t i = 0; i < step.logit_rows; ++i) {
@@ -97,7 +115,7 @@ class ModelEngine : public CpuEngine {
     const size_t count = std::min(LogitBlock(), logit_rows_.size() - first);
     const View logits = model_->Logits(absl::MakeSpan(row_indices_).subspan(first, count));
     for (size_t i = 0; i < count; ++i) ReserveTargets(logit_rows_[first + i]);
-    pool_.ParallelFor(static_cast<int64_t>(count), [&](int64_t i, int thread) {
+    pool_->ParallelFor(static_cast<int64_t>(count), [&](int64_t i, int thread) {
       const LogitRow& row = logit_rows_[first + i];
       ConsumeRow(row, absl::MakeSpan(logits.row(i), logits.cols), samplers_[thread]);
     });
@@ -137,7 +155,7 @@ class ModelEngine : public CpuEngine {
 
   const EngineOptions options_;
   const simd::Isa isa_;
-  WorkerPool pool_;
+  const std::unique_ptr<WorkerPool> pool_;
   CpuBackend backend_;
   std::unique_ptr<Model> model_;
   std::vector<Sampler> samplers_;  // per thread
@@ -153,10 +171,15 @@ class ModelEngine : public CpuEngine {
   std::vector<char> row_faulted_;     // of the current block of logits
 };
 
+absl::Status CheckStepLimit(const char* option, int64_t value) {
+  if (value >= 1 && value <= kMaxStepTokens) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(option, ": must be 1 to ", kMaxStepTokens));
+}
+
 absl::Status CheckOptions(const EngineOptions& options, const ModelConfig& config) {
   if (options.threads < 1 || options.threads > 1024) return absl::InvalidArgumentError("threads: must be 1 to 1024");
-  if (options.step_tokens < 1) return absl::InvalidArgumentError("step_tokens: must be at least 1");
-  if (options.max_sequences < 1) return absl::InvalidArgumentError("max_sequences: must be at least 1");
+  NIBBLE_RETURN_IF_ERROR(CheckStepLimit("step_tokens", options.step_tokens));
+  NIBBLE_RETURN_IF_ERROR(CheckStepLimit("max_sequences", options.max_sequences));
   if (options.weights == WeightMode::kF32 && options.activations != ActivationMode::kF32) {
     return absl::InvalidArgumentError("activations: weights f32 need activations f32");
   }
@@ -189,7 +212,8 @@ absl::StatusOr<std::unique_ptr<CpuEngine>> CreateEngine(const EngineOptions& opt
   if (codec == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("kv: '", options.kv_codec, "' is not a codec of this build"));
   }
-  auto engine = std::make_unique<ModelEngine>(options, isa, *codec);
+  NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<WorkerPool> pool, WorkerPool::Create(options.threads));
+  auto engine = std::make_unique<ModelEngine>(options, isa, *codec, std::move(pool));
   NIBBLE_RETURN_IF_ERROR(engine->Load(file, *codec));
   return engine;
 }

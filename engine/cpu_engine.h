@@ -1,4 +1,5 @@
-// The engine on the CPU backend: loads a model and runs its batches on the calling thread and a worker pool.
+// The engine on the CPU backend: loads a model and runs its batches on the calling thread and a worker pool. Launch
+// only takes the plan; the step is computed inside Await.
 #ifndef NIBBLE_ENGINE_CPU_ENGINE_H_
 #define NIBBLE_ENGINE_CPU_ENGINE_H_
 
@@ -14,6 +15,9 @@
 #include "kvcache/simd/isa.h"
 
 namespace nibble::engine {
+
+// Limit of step_tokens and of max_sequences: no size of working memory can overflow below it.
+inline constexpr int64_t kMaxStepTokens = 1 << 20;
 
 struct EngineOptions {
   WeightMode weights = WeightMode::kFile;
@@ -39,7 +43,8 @@ class CpuEngine : public Engine {
 };
 
 // `file` must outlive the engine (the embedding is read from it). INVALID_ARGUMENT for options that contradict each
-// other or a model that the backend cannot run, naming the field; RESOURCE_EXHAUSTED if memory ends.
+// other or a model that the backend cannot run, naming the field; RESOURCE_EXHAUSTED if memory or
+// threads end; FAILED_PRECONDITION for weights that their format cannot hold.
 absl::StatusOr<std::unique_ptr<CpuEngine>> CreateEngine(const EngineOptions& options, const ModelFile& file);
 
 }  // namespace nibble::engine

@@ -68,7 +68,8 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // Starts one step. REQUIRES: no step in flight; total tokens <= max_step_tokens(); sequences <= max_sequences().
+  // Starts one step. REQUIRES: no step in flight; total tokens <= max_step_tokens(); sequences <= max_sequences(); ids
+  // below vocab_size(), pages below num_pages().
   virtual void Launch(const StepPlan& plan) = 0;
   // Waits for the step and returns its results, valid until the next Launch.
   virtual const StepResult& Await() = 0;

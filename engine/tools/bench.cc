@@ -123,7 +123,8 @@ BenchRow RowOf(const Work& work, const std::string& kv, const CpuEngine& engine,
   const double seconds = Median(work.seconds);
   const bool prefill = work.kind == "prefill";
   const double tokens = static_cast<double>(work.batch * work.tokens);
-  const double steps = static_cast<double>(prefill ? (work.tokens + kStepTokens - 1) / kStepTokens : work.tokens);
+  const int64_t step_tokens = engine.max_step_tokens();
+  const double steps = static_cast<double>(prefill ? (work.tokens + step_tokens - 1) / step_tokens : work.tokens);
   const double head_rows = prefill ? 1.0 : tokens;
   const double macs = tokens * static_cast<double>(cost.layer_macs) + head_rows * static_cast<double>(cost.head_macs);
   // On average a step finds half of the timed tokens in the cache.
@@ -141,6 +142,11 @@ absl::Status CheckOptions(const BenchOptions& options, int64_t context) {
   NIBBLE_RETURN_IF_ERROR(RequireAtLeast("prefill", options.prefill_tokens, 0));
   NIBBLE_RETURN_IF_ERROR(RequireAtLeast("decode", options.decode_steps, 0));
   NIBBLE_RETURN_IF_ERROR(RequireAtLeast("repeat", options.repeat, 1));
+  for (const int64_t batch : options.batches) {
+    if (batch > kMaxStepTokens) {
+      return absl::InvalidArgumentError(absl::StrCat("--batch=", batch, ": must be at most ", kMaxStepTokens));
+    }
+  }
   for (const Work& work : WorkOf(options)) {
     if (work.capacity() > context) {
       return absl::InvalidArgumentError(absl::StrCat("--depth=", work.depth, ": with ", work.tokens, " tokens of ",

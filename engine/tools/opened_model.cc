@@ -1,8 +1,10 @@
 #include "engine/tools/opened_model.h"
 
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/weights/checked.h"
 #include "kvcache/base/status_macros.h"
 #include "kvcache/codecs/codec.h"
 
@@ -18,7 +20,11 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path) {
 
 int64_t KvBytes(const OpenedModel& model, const std::string& codec, int64_t pages) {
   const ModelConfig& config = model.file.config;
-  return pages * config.num_layers * config.num_kv_heads * kv::FindCodec(codec)->head_bytes(config.head_dim);
+  const Checked heads = Checked(static_cast<uint64_t>(config.num_layers)) * static_cast<uint64_t>(config.num_kv_heads);
+  const auto head_bytes = static_cast<uint64_t>(kv::FindCodec(codec)->head_bytes(config.head_dim));
+  const Checked bytes = heads * head_bytes * static_cast<uint64_t>(pages);
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  return bytes.FitsIn(kMost) ? static_cast<int64_t>(bytes.value()) : kMost;
 }
 
 absl::StatusOr<std::unique_ptr<CpuEngine>> EngineWithPages(EngineOptions options, const OpenedModel& model,

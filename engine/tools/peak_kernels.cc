@@ -45,24 +45,26 @@ HWY_INLINE void Hide(Bytes& x) { asm volatile("" : "+x"(x)); }
 #else
 
 constexpr int64_t kMacsPerOp = 1;
-using Bytes = int32_t;
-HWY_INLINE Bytes Spread(int32_t x) { return x & 0x7F; }
+using Bytes = uint32_t;  // the sums wrap
+HWY_INLINE Bytes Spread(int32_t x) { return static_cast<uint32_t>(x) & 0x7F; }
 HWY_INLINE Bytes MultiplyAdd(Bytes sum, Bytes a, Bytes b) { return sum + a * b; }
-HWY_INLINE int32_t First(Bytes sum) { return sum; }
+HWY_INLINE int32_t First(Bytes sum) { return static_cast<int32_t>(sum); }
 HWY_INLINE void Hide(Bytes& x) { asm volatile("" : "+r"(x)); }
 
 #endif
 
 int64_t Int8Macs(int64_t rounds, int32_t* sink) {
   Bytes sums[kAccumulators];
-  Bytes a = Spread(*sink), b = Spread(*sink + 0x01010101);
+  uint32_t total = static_cast<uint32_t>(*sink);
+  Bytes a = Spread(*sink), b = Spread(static_cast<int32_t>(total + 0x01010101u));
   NIBBLE_UNROLL for (int i = 0; i < kAccumulators; ++i) sums[i] = Spread(i);
   for (int64_t round = 0; round < rounds; ++round) {
     NIBBLE_UNROLL for (int i = 0; i < kAccumulators; ++i) sums[i] = MultiplyAdd(sums[i], a, b);
     Hide(a);  // or the compiler would know that every round multiplies the same
     Hide(b);
   }
-  NIBBLE_UNROLL for (int i = 0; i < kAccumulators; ++i)* sink += First(sums[i]);
+  NIBBLE_UNROLL for (int i = 0; i < kAccumulators; ++i) total += static_cast<uint32_t>(First(sums[i]));
+  *sink = static_cast<int32_t>(total);
   return rounds * kAccumulators * kMacsPerOp;
 }
 

@@ -13,7 +13,9 @@ namespace nibble::engine {
 class AlignedBuffer {
  public:
   AlignedBuffer() {}
-  // RESOURCE_EXHAUSTED where the system refuses.
+  // RESOURCE_EXHAUSTED where the system refuses, which with overcommit it does for absurd sizes only: memory is taken
+  // page by page as it is written, and who must not run out compares with what is free beforehand. `bytes` >= 0; none:
+  // data() is null.
   static absl::StatusOr<AlignedBuffer> Allocate(int64_t bytes);
 
   std::byte* data() const { return data_.get(); }

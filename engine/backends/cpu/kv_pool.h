@@ -17,30 +17,32 @@ class KvPool {
   // `codec` must outlive the pool.
   explicit KvPool(const kv::Codec& codec) : codec_(codec) {}
 
+  // RESOURCE_EXHAUSTED if memory ends.
   absl::Status Allocate(const KvShape& shape, int64_t num_pages);
 
   const kv::Codec& codec() const { return codec_; }
-  int64_t num_pages() const { return num_pages_; }
   std::byte* Head(kv::PageId page, int layer, int kv_head) const {
     return buffer_.data() + page * page_bytes_ + layer * layer_bytes_ + kv_head * head_bytes_;
   }
 
   static int64_t PageBytes(const kv::Codec& codec, const KvShape& shape) {
-    return shape.num_layers * shape.num_kv_heads * codec.head_bytes(shape.head_dim);
+    return int64_t{shape.num_layers} * shape.num_kv_heads * codec.head_bytes(shape.head_dim);
   }
 
  private:
   const kv::Codec& codec_;
   AlignedBuffer buffer_;
-  int64_t num_pages_ = 0, page_bytes_ = 0, layer_bytes_ = 0, head_bytes_ = 0;
+  int64_t page_bytes_ = 0, layer_bytes_ = 0, head_bytes_ = 0;
 };
 
 inline absl::Status KvPool::Allocate(const KvShape& shape, int64_t num_pages) {
   head_bytes_ = codec_.head_bytes(shape.head_dim);
   layer_bytes_ = shape.num_kv_heads * head_bytes_;
   page_bytes_ = PageBytes(codec_, shape);
-  num_pages_ = num_pages;
-  absl::StatusOr<AlignedBuffer> buffer = AlignedBuffer::Allocate(num_pages * page_bytes_);
+  int64_t bytes = 0;
+  if (__builtin_mul_overflow(num_pages, page_bytes_, &bytes))
+    return absl::ResourceExhaustedError("kv_memory: overflows");
+  absl::StatusOr<AlignedBuffer> buffer = AlignedBuffer::Allocate(bytes);
   if (!buffer.ok()) return buffer.status();
   buffer_ = *std::move(buffer);
   return absl::OkStatus();

@@ -1,6 +1,10 @@
 #include "engine/backends/cpu/worker_pool.h"
 
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
 #include "kvcache/base/check.h"
+#include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {
 namespace {
@@ -16,9 +20,25 @@ void Relax() {
 
 }  // namespace
 
-WorkerPool::WorkerPool(int threads) {
+absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::Create(int threads) {
+  std::unique_ptr<WorkerPool> pool(new WorkerPool());
+  NIBBLE_RETURN_IF_ERROR(pool->Start(threads));
+  return pool;
+}
+
+WorkerPool::WorkerPool(int threads) { NIBBLE_CHECK(Start(threads).ok()); }
+
+absl::Status WorkerPool::Start(int threads) {
   NIBBLE_CHECK(threads >= 1);
-  for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { WorkerMain(thread); });
+  for (int thread = 1; thread < threads; ++thread) {
+    try {
+      workers_.emplace_back([this, thread] { WorkerMain(thread); });
+    } catch (const std::system_error& error) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("threads: the system refuses thread ", thread + 1, " of ", threads, ": ", error.what()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 WorkerPool::~WorkerPool() {

@@ -5,15 +5,21 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <thread>
 #include <type_traits>
 #include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace nibble::engine {
 
 class WorkerPool {
  public:
-  // `threads` >= 1 counts the calling thread.
+  // `threads` >= 1 counts the calling thread. RESOURCE_EXHAUSTED where the system refuses a thread.
+  static absl::StatusOr<std::unique_ptr<WorkerPool>> Create(int threads);
+  // For where a refusal may end the process.
   explicit WorkerPool(int threads);
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
@@ -36,6 +42,9 @@ class WorkerPool {
   }
 
  private:
+  WorkerPool() {}
+  absl::Status Start(int threads);
+
   using Function = void (*)(void* context, int64_t i, int thread);
 
   void Run(int64_t count, void* context, Function function);

@@ -1,9 +1,15 @@
 #include "engine/backends/cpu/worker_pool.h"
 
+#include <pthread.h>
+
 #include <atomic>
+#include <chrono>
+#include <latch>
+#include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/base/status_matchers.h"
 
 namespace nibble::engine {
 namespace {
@@ -33,14 +39,44 @@ TEST(WorkerPool, ResultsOfALoopAreSeenAfterIt) {
   for (int64_t i = 0; i < 64; ++i) EXPECT_EQ(values[i], 2000 * i);
 }
 
+// As many items as threads, each waiting for all others: the loop ends only if every thread runs one of them.
+void MeetInALoop(WorkerPool& pool) {
+  std::latch all(pool.threads());
+  std::vector<std::atomic<int>> items(pool.threads());
+  pool.ParallelFor(pool.threads(), [&](int64_t, int thread) {
+    ++items[thread];
+    all.arrive_and_wait();
+  });
+  for (const auto& count : items) EXPECT_EQ(count, 1);
+}
+
+TEST(WorkerPool, EveryThreadTakesPart) {
+  for (int threads : {2, 3, 8}) {
+    WorkerPool pool(threads);
+    for (int round = 0; round < 100; ++round) MeetInALoop(pool);
+  }
+}
+
 TEST(WorkerPool, WakesAfterSleep) {
   WorkerPool pool(2);
   for (int round = 0; round < 3; ++round) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));  // longer than workers spin
-    std::atomic<int> sum = 0;
-    pool.ParallelFor(100, [&](int64_t, int) { ++sum; });
-    EXPECT_EQ(sum, 100);
+    MeetInALoop(pool);
   }
+}
+
+TEST(WorkerPool, ARefusedThreadIsAnError) {
+  EXPECT_EQ((*WorkerPool::Create(3))->threads(), 3);
+  pthread_attr_t before, huge_stacks;
+  ASSERT_EQ(pthread_getattr_default_np(&before), 0);
+  ASSERT_EQ(pthread_attr_init(&huge_stacks), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&huge_stacks, size_t{1} << 50), 0);  // more than there are addresses
+  ASSERT_EQ(pthread_setattr_default_np(&huge_stacks), 0);
+  const absl::Status status = WorkerPool::Create(3).status();
+  ASSERT_EQ(pthread_setattr_default_np(&before), 0);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, testing::HasSubstr("thread 2 of 3")));
+  pthread_attr_destroy(&before);
+  pthread_attr_destroy(&huge_stacks);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "engine/tools/bench.h"
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "tests/engine/tools/tiny_model.h"
@@ -50,9 +51,21 @@ TEST(Bench, RefusesWhatTheModelCannotHold) {
   EXPECT_THAT(Bench(model, options, [](int64_t, int64_t) {}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--depth=480")));
   options = Small();
-  options.batches = {1 << 30};
+  options.depths = {480};
+  options.prefill_tokens = 0;
+  options.batches = {1 << 20};  // half a terabyte
+  options.codecs = {"f32"};
   EXPECT_THAT(Bench(model, options, [](int64_t, int64_t) {}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("free memory")));
+  options.batches = {1, (1 << 20) + 1};
+  EXPECT_THAT(Bench(model, options, [](int64_t, int64_t) {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--batch=1048577")));
+}
+
+TEST(Bench, KvBytesSaturate) {
+  const OpenedModel model = OpenTinyModel("tiny-qwen2-bf16");
+  EXPECT_EQ(KvBytes(model, "f32", 6), 2 * KvBytes(model, "f16", 6));
+  EXPECT_EQ(KvBytes(model, "f32", int64_t{1} << 60), std::numeric_limits<int64_t>::max());
 }
 
 TEST(Bench, JsonHasTheKeysOfTheContract) {
