@@ -5,6 +5,9 @@
 namespace nibble::engine {
 namespace {
 
+// Partial results that split tiles may hold at once: 64 MiB.
+constexpr int64_t kMaxPartialFloats = int64_t{16} << 20;
+
 // Query rows of a tile: enough to share a page load, few enough that scores stay in the L2 cache.
 constexpr int kTileQueries = 48;
 
@@ -22,16 +25,24 @@ CpuAttention::CpuAttention(simd::Isa isa, WorkerPool& pool, const KvPool& kv)
 
 void CpuAttention::Run(absl::Span<const SequenceRows> batch, const AttentionCall& call) {
   MakeTiles(batch, call);
-  // Few tiles with long histories (decode): their segments run apart, so that every worker has work.
-  const bool few = static_cast<int>(tiles_.size()) < 8 * pool_.threads() && pool_.threads() > 1;
-  const bool several_segments =
-      std::any_of(tiles_.begin(), tiles_.end(), [](const Tile& t) { return t.end_segment - t.first_segment > 1; });
-  if (few && several_segments) {
+  if (PaysToSplit(call)) {
     RunSplit(call);
     return;
   }
   pool_.ParallelFor(static_cast<int64_t>(tiles_.size()),
                     [&](int64_t i, int thread) { RunTile(tiles_[i], call, scratch_[thread]); });
+}
+
+// Few tiles with long histories (decode): their segments run apart, so that every worker has work.
+bool CpuAttention::PaysToSplit(const AttentionCall& call) const {
+  if (pool_.threads() == 1 || static_cast<int>(tiles_.size()) >= 8 * pool_.threads()) return false;
+  int64_t segments = 0, floats = 0;
+  for (const Tile& tile : tiles_) {
+    const int64_t count = tile.end_segment - tile.first_segment;
+    segments += count;
+    floats += count * tile.rows * Group(call.shape) * call.shape.head_dim;
+  }
+  return segments > static_cast<int64_t>(tiles_.size()) && floats <= kMaxPartialFloats;
 }
 
 void CpuAttention::MakeTiles(absl::Span<const SequenceRows> batch, const AttentionCall& call) {
@@ -75,13 +86,14 @@ void CpuAttention::RunSplit(const AttentionCall& call) {
     LoadQueries(tile, call, scratch_[thread]);
     RunSegment(tile, call, work_[i].second, scratch_[thread], partials_[i]);
   });
-  for (const Tile& tile : tiles_) {
+  pool_.ParallelFor(static_cast<int64_t>(tiles_.size()), [&](int64_t i, int) {
+    const Tile& tile = tiles_[i];
     Partial& running = partials_[tile.partial];
     for (int64_t segment = tile.first_segment + 1; segment < tile.end_segment; ++segment) {
       JoinSegment(tile, call, segment, running, partials_[tile.partial + segment - tile.first_segment]);
     }
     WriteOut(tile, call, running);
-  }
+  });
 }
 
 void CpuAttention::LoadQueries(const Tile& tile, const AttentionCall& call, Scratch& scratch) {

@@ -70,6 +70,7 @@ class CpuAttention {
   };
 
   void MakeTiles(absl::Span<const SequenceRows> batch, const AttentionCall& call);
+  bool PaysToSplit(const AttentionCall& call) const;
   void RunTile(const Tile& tile, const AttentionCall& call, Scratch& scratch);
   void RunSplit(const AttentionCall& call);
   void LoadQueries(const Tile& tile, const AttentionCall& call, Scratch& scratch);

@@ -1,6 +1,7 @@
 #include "engine/backends/cpu/attention_kernels.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "kvcache/simd/targets.h"
@@ -46,7 +47,7 @@ void Join(SoftmaxState* state, float* mixed, const SoftmaxState& next, const flo
   for (int64_t i = 0; i < n; i += 16) {
     Store(Fma(Load(next_mixed + i), new_factor, Mul(Load(mixed + i), old_factor)), mixed + i);
   }
-  state->sum = state->sum * factors[0] + next.sum * factors[1];
+  state->sum = std::fma(state->sum, factors[0], next.sum * factors[1]);
   state->maximum = maximum;
 }
 

@@ -1,10 +1,12 @@
 #include "engine/backends/cpu/cpu_backend.h"
 
 #include <algorithm>
-#include <cmath>
+#include <iterator>
 
+#include "engine/sampling/log_reference.h"
 #include "kvcache/base/check.h"
 #include "kvcache/base/status_macros.h"
+#include "kvcache/simd/portable_math.h"
 
 namespace nibble::engine {
 namespace {
@@ -26,15 +28,14 @@ void ForRows(WorkerPool& pool, int64_t rows, const Body& body) {
   });
 }
 
-// Calls body(sequence, r) for row r of every sequence: sequences apart where there are several, else rows.
+// Calls body(sequence, r) for row r of every sequence, a few rows of the batch at a time, on the pool.
 template <typename Body>
 void ForBatchRows(WorkerPool& pool, absl::Span<const SequenceRows> batch, const Body& body) {
-  if (batch.size() == 1) {
-    ForRows(pool, batch[0].num_rows, [&](int64_t r) { body(batch[0], r); });
-    return;
-  }
-  pool.ParallelFor(static_cast<int64_t>(batch.size()), [&](int64_t i, int) {
-    for (int64_t r = 0; r < batch[i].num_rows; ++r) body(batch[i], r);
+  ForRows(pool, batch.back().first_row + batch.back().num_rows, [&](int64_t row) {
+    const auto after = std::upper_bound(batch.begin(), batch.end(), row,
+                                        [](int64_t at, const SequenceRows& s) { return at < s.first_row; });
+    const SequenceRows& sequence = *std::prev(after);
+    body(sequence, row - sequence.first_row);
   });
 }
 
@@ -157,18 +158,19 @@ void CpuBackend::MatMulSection(View x, const Section& section, absl::Span<const 
 void CpuBackend::RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base,
                             double linear_factor, View angles) {
   const int half = shape.dims / 2;
+  const double log_base = LogReference(base);
   std::vector<double> frequencies(half);
   for (int i = 0; i < half; ++i) {
-    frequencies[i] = std::pow(base, -2.0 * i / shape.dims);
+    frequencies[i] = simd::PortableExp(-2.0 * i / shape.dims * log_base);
     if (!shape.factors.empty()) frequencies[i] /= shape.factors[i];
   }
   ForBatchRows(pool_, batch, [&](const SequenceRows& sequence, int64_t r) {
     float* row = angles.row(sequence.first_row + r);
     const double position = static_cast<double>(sequence.position + r) / linear_factor;
     for (int i = 0; i < half; ++i) {
-      const double angle = position * frequencies[i];
-      row[i] = static_cast<float>(std::cos(angle));
-      row[half + i] = static_cast<float>(std::sin(angle));
+      const simd::SineCosine angle = simd::PortableSineCosine(position * frequencies[i]);
+      row[i] = static_cast<float>(angle.cosine);
+      row[half + i] = static_cast<float>(angle.sine);
     }
   });
 }

@@ -125,14 +125,15 @@ TEST(Attention, SoftCapBoundsTheScores) {
 }
 
 TEST(Attention, ChunksThreadsAndTargetsGiveTheSameBits) {
-  const std::vector<float> qkv = RandomQkv(330);
-  for (int64_t window : {0, 100}) {
+  // Three segments, and windows that begin inside the first, the second and the third.
+  const std::vector<float> qkv = RandomQkv(700);
+  for (int64_t window : {0, 100, 300}) {
     Setting base;
     base.window = window;
     const std::vector<float> want = RunAttention(base, qkv);
     for (simd::Isa isa : simd::SupportedIsas()) {
       for (int threads : {1, 2}) {
-        for (int chunk : {1, 7, 32, 330}) {
+        for (int chunk : {1, 45, 700}) {
           Setting setting = {isa, threads, chunk, window, 0.0f};
           const std::vector<float> got = RunAttention(setting, qkv);
           for (size_t i = 0; i < want.size(); ++i) {
