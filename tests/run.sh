@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs packages, builds, and runs every check. Ends with one line: N passed, N failed[, N skipped].
+# Installs packages, builds, and runs every check. Ends with one line: N passed, N failed.
 #
 # usage: run.sh [--fast]
 #   --fast   only what takes under a minute once built: the checks of the source and the tests labelled `fast`
@@ -19,15 +19,16 @@ esac
 
 logs=build/test-logs
 mkdir -p "$logs"
-passed=0 failed=0 skipped=0
+passed=0 failed=0
 jobs="$(nproc)"
+export NIBBLE_LIFECYCLE_REQUESTS=10000  # the full form of the server's lifecycle test
 
-# count PASSED FAILED SKIPPED
-count() { ((passed += $1, failed += $2, skipped += $3)) || true; }
+# count PASSED FAILED
+count() { ((passed += $1, failed += $2)) || true; }
 
 finish() {
   echo
-  echo "$passed passed, $failed failed$( ((skipped)) && echo ", $skipped skipped")"
+  echo "$passed passed, $failed failed"
   ((failed == 0 && passed > 0))
   exit
 }
@@ -47,7 +48,7 @@ step() {
 }
 
 # prepare NAME COMMAND...: what nothing else works without; only its failure is counted.
-prepare() { step "$@" || { count 0 1 0; return 1; }; }
+prepare() { step "$@" || { count 0 1; return 1; }; }
 
 # build PRESET [TARGET...]
 build() {
@@ -69,12 +70,13 @@ run_ctest() {
   rm -f "$report"
   step "test-$preset" "${launcher[@]}" ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure --no-tests=error \
     --output-junit "$report" "$@"
-  count_report "$report"
+  count_report "$report" $?
 }
 
+# count_report REPORT STATUS: a test that did not run has failed, and so has a run that says no more than its status.
 count_report() {
   local total failures not_run
-  [[ -f $1 ]] || { count 0 1 0; return; }
+  [[ -f $1 ]] || { count 0 1; return; }
   read -r total failures not_run < <(python3 - "$1" <<'EOF'
 import sys
 import xml.etree.ElementTree as tree
@@ -82,7 +84,8 @@ suite = tree.parse(sys.argv[1]).getroot()
 print(*(int(suite.get(key, 0)) for key in ("tests", "failures", "skipped")))
 EOF
   )
-  count $((total - failures - not_run)) "$failures" "$not_run"
+  count $((total - failures - not_run)) $((failures + not_run))
+  if (($2 != 0 && failures + not_run == 0)); then count 0 1; fi
 }
 
 # run_python NAME FILE [PYTHON]: counts each test of a unittest file.
@@ -91,7 +94,7 @@ run_python() {
   local status=$? total bad
   total="$(sed -n 's/^Ran \([0-9]*\) tests\?.*/\1/p' "$logs/$1.log" | tail -n 1)"
   bad="$(grep -cE '^(FAIL|ERROR): ' "$logs/$1.log")"
-  if [[ -z $total ]] || ((status != 0 && bad == 0)); then count 0 1 0; else count $((total - bad)) "$bad" 0; fi
+  if [[ -z $total ]] || ((status != 0 && bad == 0)); then count 0 1; else count $((total - bad)) "$bad"; fi
 }
 
 # The Python client's packages, in an environment of their own that later runs find again.
@@ -119,7 +122,7 @@ fi
 prepare models deploy/fetch_model.py smollm2 qwen2.5-coder-0.5b gemma3-270m
 run_ctest release
 prepare client-environment client_environment && run_python clients tests/conformance/python_client_test.py build/python/bin/python
-build tsan && run_ctest tsan -LE model
-build asan && run_ctest asan -LE model
+build tsan && run_ctest tsan -LE 'model|law1'
+build asan && run_ctest asan -LE 'model|law1'
 build fuzz fuzz_targets nibble_scheduler && run_ctest fuzz -L fuzz
 finish

@@ -10,7 +10,7 @@ namespace nibble {
 namespace {
 
 // Long enough that the first answers still run when the last prompt has been read.
-constexpr int kMaxTokens = 24;
+constexpr int kMaxTokens = 15;
 
 struct Setting {
   const char* model;
@@ -25,7 +25,9 @@ class Law1 : public testing::TestWithParam<Setting> {
     auto file = engine::OpenModelFile(std::string(NIBBLE_TESTS_DIR) + "/golden/logits/" + GetParam().model);
     ASSERT_THAT(file, IsOk());
     file_ = *std::move(file);
-    prompts_ = MakePrompts(20, 134, 200, file_.config.vocab_size);
+    prompts_ = MakePrompts(17, 134, 200, file_.config.vocab_size);
+    // Long ones reach well into the second segment of attention.
+    for (const auto& longer : MakePrompts(3, 440, 480, file_.config.vocab_size)) prompts_.push_back(longer);
     // The company of 32: the twenty, and twelve more whose answers nobody compares.
     company_ = prompts_;
     for (const auto& filler : MakePrompts(12, 40, 60, file_.config.vocab_size)) company_.push_back(filler);
@@ -54,7 +56,7 @@ TEST_P(Law1, CompanyChunksThreadsAndTargetsDoNotShow) {
       // The plainest target is slow: there, one thread in the batch is enough, since alone is its other side.
       if (isa == simd::Isa::kScalar && threads == 2) continue;
       const RunResult result =
-          ExpectSameBits({isa, threads, /*step_tokens=*/283, /*max_sequences=*/32, /*pages=*/4096, /*together=*/true});
+          ExpectSameBits({isa, threads, /*step_tokens=*/449, /*max_sequences=*/32, /*pages=*/4096, /*together=*/true});
       EXPECT_EQ(result.largest_batch, 32);
     }
   }
@@ -68,7 +70,7 @@ TEST_P(Law1, PrefixHitsDoNotShow) {
 
 TEST_P(Law1, PreemptionDoesNotShow) {
   const RunResult result =
-      ExpectSameBits({simd::SupportedIsas().back(), 2, 64, /*max_sequences=*/32, /*pages=*/31, /*together=*/true});
+      ExpectSameBits({simd::SupportedIsas().back(), 2, 449, /*max_sequences=*/32, /*pages=*/60, /*together=*/true});
   EXPECT_GT(result.counters.preemptions, 0);
   EXPECT_GT(result.counters.recomputed_tokens, 0);
 }
