@@ -18,6 +18,7 @@ void Scheduler::Advance(const Row& row, const engine::SequenceResult& result, Na
   Sequence& sequence = *row.sequence;
   counters_.step_tokens += row.num_tokens;
   if (result.faulted) return Finish(sequence, FinishReason::kError);
+  if (row.num_tokens > 1) shortage_ = {};
   sequence.computed += row.num_tokens;
   cache_.Seal(sequence.lease, absl::Span<const int32_t>(sequence.tokens).first(sequence.computed));
   if (!result.targets.empty()) ReportPromptLogprobs(sequence, result);

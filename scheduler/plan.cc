@@ -1,6 +1,7 @@
 // Plan: deadlines, then pages for those who run, then starts, then tokens under the budget.
 #include <algorithm>
 
+#include "absl/container/flat_hash_map.h"
 #include "kvcache/base/check.h"
 #include "scheduler/scheduler.h"
 
@@ -45,11 +46,24 @@ Sequence& Scheduler::VictimOfGrowth() const {
 }
 
 // A start takes pages from paused sequences and from lower priorities only.
-Sequence* Scheduler::VictimOfStart(const Sequence& sequence) const {
-  if (running_.empty()) return nullptr;
-  Sequence& victim = VictimOfGrowth();
-  const bool yields = victim.paused || victim.request->request.priority < sequence.request->request.priority;
-  return yields ? &victim : nullptr;
+bool Scheduler::YieldsTo(const Sequence& victim, const Sequence& sequence) {
+  return victim.paused || victim.request->request.priority < sequence.request->request.priority;
+}
+
+// Pages that a start of `sequence` could have, less those that the others need to grow. Shared pages count where all
+// who hold them would yield.
+int64_t Scheduler::ObtainablePages(const Sequence& sequence) const {
+  int64_t pages = cache_.available();
+  bool all_yield = true;
+  absl::flat_hash_map<kv::PageId, int32_t> yielded;
+  for (const Sequence* victim : running_) {
+    if (!YieldsTo(*victim, sequence)) {
+      all_yield = false;
+      continue;
+    }
+    for (const kv::PageId page : victim->lease.pages()) pages += ++yielded[page] == cache_.holders(page);
+  }
+  return all_yield ? pages : pages - options_.watermark_pages;
 }
 
 void Scheduler::Preempt(Sequence& sequence) {
@@ -84,18 +98,19 @@ bool Scheduler::HasRoomFor(const Sequence& sequence) const {
 }
 
 bool Scheduler::TryStart(Sequence& sequence, Nanos now) {
-  const Request& request = sequence.request->request;
-  if (sequence.tokens.empty()) sequence.tokens = request.prompt;
+  const int64_t most = ObtainablePages(sequence);
+  if (shortage_.sequence == &sequence && most <= shortage_.pages) return false;
+  if (sequence.tokens.empty()) sequence.tokens = sequence.request->request.prompt;
   // Positions whose prompt logprobs are owed have to be computed even if their pages are at hand.
   const absl::Span<const int32_t> tokens = sequence.tokens;
   kv::Lease lease =
       cache_.Open(sequence.request->salt, sequence.reporting() ? tokens.first(sequence.reported) : tokens);
   const int64_t need = kv::PagesFor(static_cast<int64_t>(tokens.size())) - static_cast<int64_t>(lease.pages().size());
-  while (cache_.available() < need + (running_.empty() ? 0 : options_.watermark_pages)) {
-    Sequence* victim = VictimOfStart(sequence);
-    if (victim == nullptr) return false;
-    Preempt(*victim);
+  if (ObtainablePages(sequence) < need) {
+    shortage_ = {&sequence, most};
+    return false;
   }
+  while (cache_.available() < need + (running_.empty() ? 0 : options_.watermark_pages)) Preempt(VictimOfGrowth());
   const bool grown = cache_.Grow(lease, static_cast<int64_t>(tokens.size()));
   NIBBLE_CHECK(grown);
   sequence.lease = std::move(lease);
@@ -125,6 +140,7 @@ void Scheduler::NoteFirstStart(Sequence& sequence, Nanos now) {
 
 void Scheduler::Run(Sequence& sequence) {
   waiting_.Remove(sequence);
+  shortage_ = {};
   sequence.lost = 0;
   sequence.preempted = false;
   sequence.state = SequenceState::kRunning;

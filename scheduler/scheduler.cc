@@ -47,9 +47,16 @@ void Scheduler::Enqueue(Request request, TokenSink* sink) {
   const bool fresh = by_sink_.try_emplace(sink, live.get()).second;
   NIBBLE_CHECK(fresh);
   if (kept.deadline != kNoDeadline) deadlines_.emplace(kept.deadline, order);
-  ++tenants_[kept.tenant].live_requests;
+  ++TenantOf(kept).live_requests;
   live->choices[0].state = SequenceState::kWaiting;
   waiting_.Push(live->choices[0]);
+}
+
+// A new tenant goes behind those that are there, as if it had just been served: it may have been.
+Scheduler::Tenant& Scheduler::TenantOf(const Request& request) {
+  const auto [tenant, fresh] = tenants_.try_emplace(request.tenant);
+  if (fresh) tenant->second.last_start = next_start_++;
+  return tenant->second;
 }
 
 LiveRequest* Scheduler::FindLive(const TokenSink* sink) {
@@ -93,6 +100,7 @@ void Scheduler::ReleaseChoices(LiveRequest& request) {
 
 void Scheduler::Finish(Sequence& sequence, FinishReason reason, int32_t stop_token_id) {
   LiveRequest& request = *sequence.request;
+  shortage_ = {};
   if (sequence.state == SequenceState::kRunning) running_.erase(std::find(running_.begin(), running_.end(), &sequence));
   if (sequence.state == SequenceState::kWaiting) waiting_.Remove(sequence);
   sequence.state = SequenceState::kFinished;

@@ -93,6 +93,12 @@ class Scheduler {
     int64_t num_tokens = 0;
     bool samples = false;
   };
+  // A start that failed. It is tried again only when there is more: a try hashes the whole prompt and makes the pages
+  // that it finds look used.
+  struct Shortage {
+    const Sequence* sequence = nullptr;
+    int64_t pages = 0;  // there were for it
+  };
   struct Tenant {
     int64_t live_requests = 0;
     uint64_t last_start = 0;
@@ -106,7 +112,8 @@ class Scheduler {
   bool TryStart(Sequence& sequence, Nanos now);
   void NoteFirstStart(Sequence& sequence, Nanos now);
   void Run(Sequence& sequence);
-  Sequence* VictimOfStart(const Sequence& sequence) const;
+  static bool YieldsTo(const Sequence& victim, const Sequence& sequence);
+  int64_t ObtainablePages(const Sequence& sequence) const;
   Sequence& VictimOfGrowth() const;
   void Preempt(Sequence& sequence);
   void FillPlan();
@@ -119,6 +126,7 @@ class Scheduler {
   void ReportPromptLogprobs(Sequence& sequence, const engine::SequenceResult& result);
 
   // scheduler.cc
+  Tenant& TenantOf(const Request& request);
   LiveRequest* FindLive(const TokenSink* sink);
   void CancelRequest(LiveRequest& request, CancelCause cause);
   void ReleaseChoices(LiveRequest& request);
@@ -135,6 +143,7 @@ class Scheduler {
   std::set<std::pair<Nanos, uint64_t>> deadlines_;  // (deadline, order), of live requests that have one
   std::vector<Sequence*> running_;                  // those with a lease, paused ones included; by rank
   WaitingQueue waiting_;
+  Shortage shortage_;  // forgotten when a sequence starts or ends, or prompts were computed whose pages may be shared
   uint64_t next_order_ = 0;
   uint64_t next_start_ = 1;
   engine::StepPlan plan_;

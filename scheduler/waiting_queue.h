@@ -13,7 +13,8 @@ namespace nibble::sched {
 class WaitingQueue {
  public:
   // `served(tenant)` grows with what a tenant was given; the tenant with the smallest goes first. Here it is the number
-  // of its last start, which makes the tenants take turns; a virtual-token counter has its place here.
+  // of its last start, or of its coming, which makes the tenants take turns; a virtual-token counter has its place
+  // here.
   explicit WaitingQueue(std::function<uint64_t(const std::string& tenant)> served) : served_(std::move(served)) {}
 
   void Push(Sequence& sequence) { sequences_.push_back(&sequence); }
