@@ -81,7 +81,7 @@ bool PackQuantizedRow(const Tensor& tensor, int64_t row, GroupRounding rounding,
 
 // The values that a quantized section would stand for, as floats: what f32 activations are multiplied with.
 void DecodeRow(const Tensor& tensor, int64_t row, WeightMode mode, absl::Span<float> out) {
-  if (mode == WeightMode::kF32 || mode == WeightMode::kFile) {
+  if (mode == WeightMode::kF32) {
     const EncodingTraits& traits = TraitsOf(tensor.encoding);
     const int64_t row_bytes = tensor.cols() / traits.block_elements * traits.block_bytes;
     traits.decode(tensor.data.data() + row * row_bytes, out);

@@ -124,6 +124,21 @@ TEST(MatMul, EveryTargetGivesTheBitsOfTheScalarOne) {
   }
 }
 
+TEST(MatMul, FloatActivationsMeetTheValuesThatTheCodesStandFor) {
+  // What `file` rounds to 8 bits for integer activations, it rounds for float ones too.
+  std::mt19937_64 random(11);
+  for (Encoding encoding : {Encoding::kF32, Encoding::kF16, Encoding::kBF16, Encoding::kQ6_K, Encoding::kQ8_0}) {
+    const OwnedTensor w = RandomTensor(encoding, 20, 256, random);
+    const std::vector<float> x = RandomFloats(256, random);
+    Product as_in_file, w8;
+    as_in_file.activations = w8.activations = ActivationMode::kF32;
+    w8.weights = WeightMode::kW8;
+    EXPECT_EQ(Bits(Multiply(simd::Isa::kScalar, as_in_file, {&w.tensor}, x, 1)),
+              Bits(Multiply(simd::Isa::kScalar, w8, {&w.tensor}, x, 1)))
+        << TraitsOf(encoding).name;
+  }
+}
+
 TEST(MatMul, ARowAloneHasTheBitsItHasInABatch) {
   std::mt19937_64 random(4);
   const OwnedTensor w = RandomTensor(Encoding::kQ4_1, 80, 96, random);
