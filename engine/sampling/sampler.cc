@@ -15,6 +15,11 @@ constexpr float kMasked = -std::numeric_limits<float>::infinity();
 constexpr float kGreedyBelow = 1e-5f;
 constexpr float kExpUnderflow = 88.0f;  // exp(-x) is 0 from here on
 
+// A penalty may push a logit past the largest float; two infinities would have no difference.
+float Finite(float logit) {
+  return std::clamp(logit, std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max());
+}
+
 bool RanksBefore(const Candidate& a, const Candidate& b) {
   return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
 }
@@ -124,7 +129,10 @@ void Sampler::Adjust(absl::Span<float> logits, const SampleRequest& request) {
   const SamplingParams& params = *request.params;
   if (params.repetition_penalty != 1.0f) Repeat(logits, request);
   if (params.presence_penalty != 0.0f || params.frequency_penalty != 0.0f) CountGenerated(logits, request);
-  for (const auto& [id, bias] : params.logit_bias) Change(logits, id) += bias;
+  for (const auto& [id, bias] : params.logit_bias) {
+    float& logit = Change(logits, id);
+    logit = Finite(logit + bias);
+  }
   for (const int32_t id : request.banned) Change(logits, id) = kMasked;
 }
 
@@ -135,7 +143,7 @@ void Sampler::Repeat(absl::Span<float> logits, const SampleRequest& request) {
     for (const int32_t id : ids) {
       if (counts_[static_cast<size_t>(id)]++ > 0) continue;
       float& logit = Change(logits, id);
-      logit = logit > 0.0f ? logit / penalty : logit * penalty;
+      logit = Finite(logit > 0.0f ? logit / penalty : logit * penalty);
     }
   }
   for (const int32_t id : request.prompt) counts_[static_cast<size_t>(id)] = 0;
@@ -148,7 +156,8 @@ void Sampler::CountGenerated(absl::Span<float> logits, const SampleRequest& requ
   for (const int32_t id : request.generated) {
     int32_t& count = counts_[static_cast<size_t>(id)];
     if (count == 0) continue;
-    Change(logits, id) -= params.frequency_penalty * static_cast<float>(count) + params.presence_penalty;
+    float& logit = Change(logits, id);
+    logit = Finite(logit - (params.frequency_penalty * static_cast<float>(count) + params.presence_penalty));
     count = 0;
   }
 }

@@ -255,6 +255,28 @@ TEST(Sampler, ExtremePenaltiesStayInRange) {
   EXPECT_EQ(Draw(c), 2);
 }
 
+TEST(Sampler, TheSmallestRepetitionPenaltyLiftsWithoutOverflow) {
+  Case c;
+  c.logits.assign(40, 1.0f);
+  c.logits[0] = 9.0f;
+  c.logits[4] = -5.0f;
+  c.prompt = {3, 4, 17};  // 3 and 17 end at the largest float
+  c.banned = {0, 5};
+  c.params.logit_bias = {{3, 100.0f}, {17, 100.0f}};
+  for (const float penalty : {1e-38f, std::numeric_limits<float>::denorm_min()}) {
+    c.params.repetition_penalty = penalty;
+    for (const int filter : {0, 1, 2, 3}) {
+      c.params.top_p = filter == 1 ? 0.9f : 1.0f;
+      c.params.top_k = filter == 2 ? 2 : 0;
+      c.params.min_p = filter == 3 ? 0.1f : 0.0f;
+      std::vector<int> counts(c.logits.size());
+      for (c.seed = 0; c.seed < 64; ++c.seed) ++counts[static_cast<size_t>(Draw(c))];
+      EXPECT_GT(counts[3], 10);
+      EXPECT_EQ(counts[3] + counts[17], 64);
+    }
+  }
+}
+
 TEST(Logprobs, AreTheLogSoftmaxOfTheRawLogits) {
   for (const simd::Isa isa : simd::SupportedIsas()) {
     for (uint32_t seed = 0; seed < 60; ++seed) {
