@@ -19,11 +19,4 @@ namespace nibble {
 #define NIBBLE_CHECK(condition) \
   (__builtin_expect(!!(condition), 1) ? static_cast<void>(0) : ::nibble::CheckFailed(__FILE__, __LINE__, #condition))
 
-// For inner loops: on only where NDEBUG is not defined.
-#ifdef NDEBUG
-#define NIBBLE_DCHECK(condition) static_cast<void>(sizeof(!!(condition)))
-#else
-#define NIBBLE_DCHECK(condition) NIBBLE_CHECK(condition)
-#endif
-
 #endif  // NIBBLE_KVCACHE_BASE_CHECK_H_

@@ -1,7 +1,7 @@
-// 16-bit floats to and from float32, the same bits on every machine: plain integer code, no F16C. The reference that
-// vectorized conversions are tested against.
+// Halves to and from float32, bfloat16 to float32, the same bits on every machine: plain integer code, no F16C. The
+// reference that vectorized conversions are tested against.
 //
-// Float to 16 bits rounds to nearest, ties to even; denormals are kept, overflow becomes infinity, NaN stays NaN
+// Float to half rounds to nearest, ties to even; denormals are kept, overflow becomes infinity, NaN stays NaN
 // (quiet, upper payload bits kept). Formats: IEEE 754-2008 binary16; bfloat16 = upper half of binary32.
 #ifndef NIBBLE_KVCACHE_SIMD_HALF_H_
 #define NIBBLE_KVCACHE_SIMD_HALF_H_
@@ -54,12 +54,6 @@ constexpr float HalfToFloat(uint16_t half) {
   }
   const uint32_t wide_exponent = exponent == 31 ? 255 : exponent + 112;
   return std::bit_cast<float>(sign | (wide_exponent << 23) | (mantissa << 13));
-}
-
-constexpr uint16_t FloatToBf16(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
 constexpr float Bf16ToFloat(uint16_t bf16) { return std::bit_cast<float>(static_cast<uint32_t>(bf16) << 16); }

@@ -38,7 +38,9 @@ absl::StatusOr<Isa> ChooseIsa(std::string_view name) {
   }
   for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
     if (Name(isa) == name) {
-      return absl::InvalidArgumentError(absl::StrCat("isa: this machine lacks ", std::string(name)));
+      return absl::InvalidArgumentError(
+          absl::StrCat("isa: this machine lacks ", std::string(name),
+                       isa == Isa::kAvx512 ? " as of Ice Lake (VNNI, VBMI2, VAES …)" : ""));
     }
   }
   return absl::InvalidArgumentError(absl::StrCat("isa: '", std::string(name), "' is none of scalar, avx2, avx512"));

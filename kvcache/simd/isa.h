@@ -9,7 +9,10 @@
 
 namespace nibble::simd {
 
-enum class Isa { kScalar, kAvx2, kAvx512 };  // kAvx512: with VNNI
+// kAvx2 needs FMA and F16C beside it. kAvx512 is Highway's AVX3_DL, Ice Lake and later or Zen 4 and later: VNNI, VBMI,
+// VBMI2, BITALG, VPOPCNTDQ, GFNI, VAES and VPCLMULQDQ beside the base. Machines with a part of that (Skylake-X, Cascade
+// Lake) run kAvx2.
+enum class Isa { kScalar, kAvx2, kAvx512 };
 
 std::string_view Name(Isa isa);  // "scalar", "avx2", "avx512"
 

@@ -58,7 +58,6 @@ HWY_INLINE I16 LoadInt(const int32_t* p) {
   NIBBLE_PARTS r.v[i] = hn::LoadU(I(), p + i * kLanes);
   return r;
 }
-HWY_INLINE void StoreInt(I16 a, int32_t* p) { NIBBLE_PARTS hn::StoreU(a.v[i], I(), p + i * kLanes); }
 
 #define NIBBLE_BINARY(NAME, OP)               \
   HWY_INLINE V16 NAME(V16 a, V16 b) {         \
@@ -73,12 +72,6 @@ NIBBLE_BINARY(Div, hn::Div)
 NIBBLE_BINARY(Max, hn::Max)
 NIBBLE_BINARY(Min, hn::Min)
 #undef NIBBLE_BINARY
-
-HWY_INLINE V16 Abs(V16 a) {
-  V16 r;
-  NIBBLE_PARTS r.v[i] = hn::Abs(a.v[i]);
-  return r;
-}
 
 // a * b + c, rounded once. Highway's scalar MulAdd rounds twice, so that target calls std::fma.
 HWY_INLINE V16 Fma(V16 a, V16 b, V16 c) {
