@@ -15,7 +15,7 @@ class WordCache {
   // Appends to `ids` what `encode(word, ids)` appends, calling it only for words it does not remember.
   template <typename Encode>
   void Append(std::string_view word, std::vector<int32_t>& ids, Encode encode) {
-    if (word.size() > kMaxWordBytes) return encode(word, ids);
+    if (word.size() > kMaxCachedWordBytes) return encode(word, ids);
     if (const auto known = places_.find(word); known != places_.end()) {
       const auto first = ids_.begin() + known->second.begin;
       ids.insert(ids.end(), first, first + known->second.count);
@@ -29,7 +29,7 @@ class WordCache {
   }
 
  private:
-  static constexpr size_t kMaxWordBytes = 48;
+  static constexpr size_t kMaxCachedWordBytes = 48;
   static constexpr size_t kMaxWords = 1 << 14;
 
   struct Place {

@@ -302,7 +302,8 @@ HWY_INLINE int32_t SumCodes(const int8_t* codes) {
 HWY_INLINE void QuantizeGroup(const float* group, int8_t* codes, float* scale) {
   const uint32_t bits = LargestBits(group);
   const float largest = std::bit_cast<float>(bits);
-  // Below 1e-30 the inverse would overflow: such a group is zero.
+  // Below 4e-37 the inverse overflows, below 2e-36 the scale is denormal: a group under 1e-30, well above both and far
+  // below what counts in a sum, is zero.
   const bool zero = bits < std::bit_cast<uint32_t>(1e-30f), finite = bits < 0x7F800000u;
   if (zero || !finite) {
     std::memset(codes, 0, kGroupSize);
