@@ -33,13 +33,17 @@ absl::Status RunChat(const std::vector<std::string>& positionals) {
   grpc::ClientContext context;
   const auto reader = stub->Generate(&context, RequestFromFlags(positionals[0]));
   v1::GenerateResponse event;
+  bool answered = false;
   while (reader->Read(&event)) {
+    answered = answered || !event.chunk().text().empty();
     std::fwrite(event.chunk().text().data(), 1, event.chunk().text().size(), stdout);
     std::fflush(stdout);
   }
-  std::fputc('\n', stdout);
   const grpc::Status status = reader->Finish();
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), absl::string_view(status.error_message()));
+  if (answered || status.ok()) std::fputc('\n', stdout);
+  if (status.ok()) return absl::OkStatus();
+  // Whatever the server says is a failure of the work: the command itself was well-formed.
+  return absl::UnknownError(absl::string_view(status.error_message()));
 }
 
 }  // namespace

@@ -41,20 +41,25 @@ struct Daemon::Parts {
   }
 
   HttpReply Live() {
-    const std::string complaint = liveness->Complaint();
+    const std::string complaint = listening ? liveness->Complaint() : "";
     return complaint.empty() ? HttpReply{200, "alive\n"} : HttpReply{503, complaint + "\n"};
   }
-  HttpReply Ready() const { return serving.draining ? HttpReply{503, "draining\n"} : HttpReply{200, "ready\n"}; }
+  HttpReply Ready() const {
+    if (!listening) return {503, "starting\n"};
+    return serving.draining ? HttpReply{503, "draining\n"} : HttpReply{200, "ready\n"};
+  }
 
+  // The port of requests last: where the other cannot be had, none was ever taken.
   absl::Status Listen(const DaemonOptions& options) {
-    NIBBLE_ASSIGN_OR_RETURN(grpc, GrpcServer::Start(options.listen, &serving));
-    liveness = std::make_unique<Liveness>(&loop, MonotonicNow,
-                                          [this] { return AnswersHealthCheck(grpc->address(), kSelfDialTimeout); });
     HttpServer::Handlers handlers;
     handlers["/metrics"] = [this] { return HttpReply{200, metrics.Render()}; };
     handlers["/livez"] = [this] { return Live(); };
     handlers["/readyz"] = [this] { return Ready(); };
     NIBBLE_ASSIGN_OR_RETURN(http, HttpServer::Start(options.metrics, HttpOptions(), std::move(handlers)));
+    NIBBLE_ASSIGN_OR_RETURN(grpc, GrpcServer::Start(options.listen, &serving));
+    liveness = std::make_unique<Liveness>(&loop, MonotonicNow,
+                                          [this] { return AnswersHealthCheck(grpc->address(), kSelfDialTimeout); });
+    listening = true;
     return absl::OkStatus();
   }
 
@@ -67,6 +72,7 @@ struct Daemon::Parts {
   WorkQueue intake;
   std::unique_ptr<GrpcServer> grpc;
   std::unique_ptr<Liveness> liveness;
+  std::atomic<bool> listening = false;  // grpc and liveness are there
   std::unique_ptr<HttpServer> http;
   std::atomic<bool> drained = false;
 };
@@ -90,6 +96,7 @@ const std::string& Daemon::grpc_address() const { return parts_->grpc->address()
 const std::string& Daemon::metrics_address() const { return parts_->http->address(); }
 sched::Counters Daemon::Snapshot() const { return parts_->loop.Snapshot(); }
 int64_t Daemon::streams() const { return parts_->streams.size(); }
+int64_t Daemon::health_watches() const { return parts_->grpc->watches(); }
 
 void Daemon::Hurry() { parts_->streams.StopWaiting(); }
 

@@ -34,6 +34,7 @@ class Daemon {
   const std::string& metrics_address() const;
   sched::Counters Snapshot() const;
   int64_t streams() const;
+  int64_t health_watches() const;
 
   // Any thread. Health NOT_SERVING and new requests refused with UNAVAILABLE; waits for running streams, but no longer
   // than `grace`, and ends what is left with UNAVAILABLE; then GOAWAY and the end of the port. Once. GOAWAY comes last

@@ -20,8 +20,9 @@ constexpr char kTenant[] = "";
 constexpr int64_t kLongestTimeoutSeconds = int64_t{10} * 365 * 24 * 3600;
 
 sched::Nanos DeadlineOf(const grpc::CallbackServerContext& context, sched::Nanos now) {
-  const gpr_timespec left = gpr_time_sub(gpr_convert_clock_type(context.raw_deadline(), GPR_CLOCK_MONOTONIC),
-                                         gpr_now(GPR_CLOCK_MONOTONIC));
+  const gpr_timespec left =
+      gpr_time_sub(gpr_convert_clock_type(context.raw_deadline(), GPR_CLOCK_MONOTONIC), gpr_now(GPR_CLOCK_MONOTONIC));
+  if (left.tv_sec < 0) return now;
   if (left.tv_sec > kLongestTimeoutSeconds) return sched::kNoDeadline;
   return now + left.tv_sec * 1'000'000'000 + left.tv_nsec;
 }

@@ -75,6 +75,8 @@ GrpcServer::GrpcServer(std::unique_ptr<Parts> parts, std::string address)
 
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
 
+int64_t GrpcServer::watches() const { return parts_->health.watchers(); }
+
 void GrpcServer::BeginDrain() { parts_->health.BeginDrain(); }
 
 void GrpcServer::Shutdown(absl::Duration grace) {

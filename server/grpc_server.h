@@ -22,6 +22,8 @@ class GrpcServer {
   // The address with the port that was bound.
   const std::string& address() const { return address_; }
 
+  // Health watches that are open.
+  int64_t watches() const;
   // Health says NOT_SERVING and ends its watches.
   void BeginDrain();
   // GOAWAY to every client; waits until no call is left, or cancels them after `grace`. Once.

@@ -26,10 +26,11 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheck
   void OnWriteDone(bool ok) override {
     absl::MutexLock lock(&mu_);
     writing_ = false;
-    if (!ok || draining_) EndLocked();
+    if (!ok || draining_ || cancelled_) EndLocked();
   }
   void OnCancel() override {
     absl::MutexLock lock(&mu_);
+    cancelled_ = true;
     if (!writing_) EndLocked();
   }
   void OnDone() override {
@@ -50,6 +51,7 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheck
   absl::Mutex mu_;
   bool writing_ ABSL_GUARDED_BY(mu_) = true;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
   bool ended_ ABSL_GUARDED_BY(mu_) = false;
 };
 
@@ -86,6 +88,11 @@ grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(grpc::Callba
 
 bool HealthService::Knows(const std::string& service) const {
   return service.empty() || std::find(services_.begin(), services_.end(), service) != services_.end();
+}
+
+int64_t HealthService::watchers() const {
+  absl::MutexLock lock(&mu_);
+  return static_cast<int64_t>(watchers_.size());
 }
 
 void HealthService::Remove(Watcher* watcher) {

@@ -3,6 +3,7 @@
 #ifndef NIBBLE_SERVER_HEALTH_SERVICE_H_
 #define NIBBLE_SERVER_HEALTH_SERVICE_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,8 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
 
   // Any thread. NOT_SERVING from now on; every Watch hears it and ends.
   void BeginDrain();
+  // Any thread. Watch calls that are open.
+  int64_t watchers() const;
 
   grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
                                   const grpc::health::v1::HealthCheckRequest* request,
@@ -34,7 +37,7 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
   void Remove(Watcher* watcher);
 
   const std::vector<std::string> services_;
-  absl::Mutex mu_;
+  mutable absl::Mutex mu_;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   absl::flat_hash_set<Watcher*> watchers_ ABSL_GUARDED_BY(mu_);
 };

@@ -20,9 +20,9 @@ struct HttpReply {
 };
 
 struct HttpOptions {
-  int threads = 16;
+  int threads = 64;             // each may be held by a client that sends nothing
   int header_bytes = 16 << 10;  // request line and headers; more is refused
-  absl::Duration request_timeout = absl::Seconds(5);
+  absl::Duration request_timeout = absl::Seconds(2);
 };
 
 class HttpServer {

@@ -1,4 +1,4 @@
-// The hard limits of the daemon, as values: each is tested at the limit and one past it.
+// The hard limits of the daemon, as values.
 #ifndef NIBBLE_SERVER_LIMITS_H_
 #define NIBBLE_SERVER_LIMITS_H_
 

@@ -5,7 +5,8 @@
 namespace nibble::server {
 namespace {
 
-// Longer than any step: a full chunk of the longest context on the slowest target.
+// Longer than any step: 512 tokens on one core, each attending to a full context of the largest model that a CPU
+// serves.
 constexpr sched::Nanos kLongestStep = 20'000'000'000;
 constexpr sched::Nanos kDialPeriod = 1'000'000'000;
 
@@ -25,12 +26,16 @@ bool Liveness::EngineStuck() const {
 }
 
 bool Liveness::PortDeaf() {
-  absl::MutexLock lock(&mu_);
-  if (!dialed_ || clock_() - dialed_at_ >= kDialPeriod) {
-    answered_ = dial_();
-    dialed_at_ = clock_();
-    dialed_ = true;
+  {
+    absl::MutexLock lock(&mu_);
+    if (dialing_ || clock_() < dial_again_at_) return !answered_;
+    dialing_ = true;
   }
+  const bool answered = dial_();
+  absl::MutexLock lock(&mu_);
+  dialing_ = false;
+  answered_ = answered;
+  dial_again_at_ = clock_() + kDialPeriod;
   return !answered_;
 }
 

@@ -1,5 +1,6 @@
 // Whether the daemon still does its work: the engine makes progress and the gRPC port takes new connections. Never says
-// anything about load. Any thread; the dial is repeated at most once per second however often it is asked.
+// anything about load. Any thread. The dial is repeated at most once per second however often it is asked; whoever asks
+// while another dials hears what the last dial found.
 #ifndef NIBBLE_SERVER_LIVENESS_H_
 #define NIBBLE_SERVER_LIVENESS_H_
 
@@ -27,9 +28,9 @@ class Liveness {
   const std::function<sched::Nanos()> clock_;
   const std::function<bool()> dial_;
   absl::Mutex mu_;
-  bool dialed_ ABSL_GUARDED_BY(mu_) = false;
-  bool answered_ ABSL_GUARDED_BY(mu_) = false;
-  sched::Nanos dialed_at_ ABSL_GUARDED_BY(mu_) = 0;
+  bool dialing_ ABSL_GUARDED_BY(mu_) = false;
+  bool answered_ ABSL_GUARDED_BY(mu_) = true;
+  sched::Nanos dial_again_at_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace nibble::server

@@ -92,7 +92,7 @@ absl::Status Serve(const std::vector<std::string>&) {
   PrepareProcess(options.limits.open_files);
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<Daemon> started, Daemon::Start(std::move(model), options));
   Daemon* daemon = started.release();  // until the process ends: signals may come at any time
-  SetServing(daemon);
+  SetServing(daemon, absl::GetFlag(FLAGS_drain_timeout));
   std::printf("ready grpc=%s metrics=%s model=%s kv=%s pages=%lld\n", daemon->grpc_address().c_str(),
               daemon->metrics_address().c_str(), name.c_str(), load_options.engine.kv_codec.c_str(),
               static_cast<long long>(pages));
@@ -101,7 +101,8 @@ absl::Status Serve(const std::vector<std::string>&) {
   WaitForStop();
   daemon->Drain(absl::GetFlag(FLAGS_drain_timeout));
   LogInfo("stopped");
-  return absl::OkStatus();
+  std::fflush(nullptr);
+  std::_Exit(0);  // static destructors would pull the ground from under threads that still run
 }
 
 const engine::Command kServe = {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "server/log.h"
 
 namespace nibble::server {
@@ -16,10 +17,13 @@ namespace {
 
 // After the second signal, for whatever does not end by itself.
 constexpr unsigned kLastSeconds = 3;
+// After the drain's time, for its last words and for a step that cannot be interrupted.
+constexpr absl::Duration kOvertime = absl::Seconds(5);
 
 struct StopState {
   absl::Mutex mu;
   Daemon* daemon ABSL_GUARDED_BY(mu) = nullptr;
+  absl::Duration drain_timeout ABSL_GUARDED_BY(mu);
   int signals ABSL_GUARDED_BY(mu) = 0;
 };
 
@@ -36,16 +40,28 @@ sigset_t StopSignals() {
   return signals;
 }
 
-void OnSignal() {
-  Daemon* hurried = nullptr;
-  {
-    absl::MutexLock lock(&State().mu);
-    if (State().daemon == nullptr) {
-      LogInfo("stopped before serving");
-      std::_Exit(0);
-    }
-    if (++State().signals > 1) hurried = State().daemon;
+void EndAfter(absl::Duration timeout) {
+  std::thread([timeout] {
+    absl::SleepFor(timeout);
+    LogInfo("the drain took too long");
+    std::_Exit(1);
+  }).detach();
+}
+
+// The daemon to hurry, if this is not the first signal.
+Daemon* CountSignal() {
+  absl::MutexLock lock(&State().mu);
+  if (State().daemon == nullptr) {
+    LogInfo("stopped before serving");
+    std::_Exit(0);
   }
+  if (++State().signals > 1) return State().daemon;
+  EndAfter(State().drain_timeout + kOvertime);
+  return nullptr;
+}
+
+void OnSignal() {
+  Daemon* const hurried = CountSignal();
   if (hurried == nullptr) return;
   hurried->Hurry();
   sleep(kLastSeconds);
@@ -75,9 +91,10 @@ void WatchStopSignals() {
   }).detach();
 }
 
-void SetServing(Daemon* daemon) {
+void SetServing(Daemon* daemon, absl::Duration drain_timeout) {
   absl::MutexLock lock(&State().mu);
   State().daemon = daemon;
+  State().drain_timeout = drain_timeout;
 }
 
 void WaitForStop() {

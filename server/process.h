@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "absl/time/time.h"
 #include "server/daemon.h"
 
 namespace nibble::server {
@@ -15,7 +16,8 @@ void PrepareProcess(int64_t open_files);
 // status 0: nothing is being served yet. Call first in main(), before any thread is started.
 void WatchStopSignals();
 // From now on the first signal lets WaitForStop return, and the second hurries `daemon`, which must never be destroyed.
-void SetServing(Daemon* daemon);
+// A process that has not ended `drain_timeout` and a few seconds after the first signal ends then, with status 1.
+void SetServing(Daemon* daemon, absl::Duration drain_timeout);
 void WaitForStop();
 
 }  // namespace nibble::server

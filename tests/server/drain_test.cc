@@ -85,11 +85,11 @@ TEST_F(ServerDrain, HealthKnowsItsServicesAndEndsItsWatches) {
   const auto stub = Health::NewStub(NewChannel());
   const auto watch = stub->Watch(&context, HealthCheckRequest());
   HealthCheckResponse response;
-  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_TRUE(watch->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
   engine_->Release();
   std::thread drain([this] { daemon_->Drain(absl::Seconds(60)); });
-  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_TRUE(watch->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
   EXPECT_FALSE(watch->Read(&response));
   EXPECT_TRUE(watch->Finish().ok());
@@ -106,6 +106,7 @@ TEST_F(ServerDrain, AWatchThatIsCancelledIsForgotten) {
     context.TryCancel();
     EXPECT_EQ(watch->Finish().error_code(), StatusCode::CANCELLED);
   }
+  EXPECT_TRUE(Eventually([this] { return daemon_->health_watches() == 0; })) << daemon_->health_watches();
   engine_->Release();
   daemon_->Drain(absl::Seconds(30));
 }

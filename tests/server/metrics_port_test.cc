@@ -1,4 +1,6 @@
 // Row 67 and what the metrics port says.
+#include <unistd.h>
+
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -59,6 +61,15 @@ TEST_F(ServerMetrics, Row67_ManyScrapersAllGetAnswers) {
   }
   for (std::thread& scraper : scrapers) scraper.join();
   EXPECT_EQ(answered, 200);
+}
+
+TEST_F(ServerMetrics, Row67_SilentClientsDoNotKeepALivenessProbeWaiting) {
+  std::vector<int> silent;
+  for (int i = 0; i < 32; ++i) silent.push_back(ConnectHttp());
+  const absl::Time start = absl::Now();
+  EXPECT_THAT(HttpGet("/livez"), StartsWith("HTTP/1.1 200 "));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(1));
+  for (const int fd : silent) close(fd);
 }
 
 TEST_F(ServerMetrics, FiguresFollowTheRequests) {

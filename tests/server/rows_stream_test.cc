@@ -86,6 +86,23 @@ TEST_F(ServerRowsSlowReader, Row24_EvenTheStatusUnreadFreesTheStream) {
   EXPECT_FALSE(ReadRest(*call).status.ok());
 }
 
+// Tokens come all the while, so that a stream is aborted between two of them.
+class ServerRowsSlowReaderOfASlowEngine : public ServerRowsSlowReader {
+ protected:
+  void SetUp() override {
+    engine_options_.step_time = absl::Milliseconds(1);
+    Start(absl::Milliseconds(16));
+  }
+};
+
+TEST_F(ServerRowsSlowReaderOfASlowEngine, Row24_AbortedWhileTokensStillCome) {
+  std::vector<std::unique_ptr<OpenCall>> calls;
+  for (int i = 0; i < 24; ++i) calls.push_back(OpenStarted(AskLargeAnswer()));
+  EXPECT_TRUE(Eventually([this] { return daemon_->streams() == 0; })) << daemon_->streams();
+  EXPECT_EQ(daemon_->Snapshot().cancelled[kBySlowReader], 24);
+  for (const auto& call : calls) EXPECT_FALSE(ReadRest(*call).status.ok());
+}
+
 class ServerRowsPatient : public ServerRowsSlowReader {
  protected:
   void SetUp() override { Start(absl::Seconds(30)); }
@@ -190,6 +207,15 @@ TEST_F(ServerRows, Row26_DeadlineOfNoTime) {
   for (const absl::Duration deadline : {absl::ZeroDuration(), absl::Milliseconds(1), -absl::Seconds(5)}) {
     v1::GenerateRequest request = Ask("Zebra", 1000);
     EXPECT_EQ(Generate(request, deadline).status.error_code(), StatusCode::DEADLINE_EXCEEDED);
+  }
+}
+
+TEST_F(ServerRows, Row26_DeadlineThousandsOfYearsAwayIsNone) {
+  for (const int64_t hours : {int64_t{9} * 365 * 24, int64_t{300} * 365 * 24, int64_t{90'000'000}}) {
+    grpc::ClientContext context;
+    context.set_deadline(gpr_time_add(gpr_now(GPR_CLOCK_REALTIME), gpr_time_from_hours(hours, GPR_TIMESPAN)));
+    const Reply reply = ReadAll(context, *stub_->Generate(&context, Ask("canary", 16)));
+    EXPECT_EQ(reply.text, canary_) << hours << ": " << reply.status.error_message();
   }
 }
 

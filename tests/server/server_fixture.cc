@@ -100,7 +100,7 @@ bool ServerFixture::Eventually(const std::function<bool()>& condition) {
   return true;
 }
 
-std::string ServerFixture::Http(const std::string& request) const {
+int ServerFixture::ConnectHttp() const {
   int port = 0;
   EXPECT_TRUE(absl::SimpleAtoi(daemon_->metrics_address().substr(daemon_->metrics_address().rfind(':') + 1), &port));
   sockaddr_in address = {};
@@ -109,6 +109,11 @@ std::string ServerFixture::Http(const std::string& request) const {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
   EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  return fd;
+}
+
+std::string ServerFixture::Http(const std::string& request) const {
+  const int fd = ConnectHttp();
   for (size_t sent = 0; sent < request.size();) {
     const ssize_t n = send(fd, request.data() + sent, request.size() - sent, MSG_NOSIGNAL);
     if (n <= 0) break;

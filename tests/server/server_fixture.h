@@ -47,6 +47,8 @@ class ServerFixture : public testing::Test {
   // Status of a request that must not start.
   grpc::Status Refusal(const std::function<void(v1::GenerateRequest&)>& change);
   std::shared_ptr<grpc::Channel> NewChannel() const;
+  // A connection to the metrics port; the caller closes it.
+  int ConnectHttp() const;
   // Plain HTTP on the metrics port: the whole answer; empty if the connection was closed without one.
   std::string Http(const std::string& request) const;
   std::string HttpGet(const std::string& path) const { return Http("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n"); }
