@@ -1,6 +1,7 @@
 #include "loadtest/client_grpc.h"
 
 #include <atomic>
+#include <chrono>
 #include <utility>
 #include <vector>
 
@@ -31,6 +32,7 @@ class Call : public grpc::ClientReadReactor<v1::GenerateResponse> {
        std::function<void()> done)
       : cancel_after_(request.cancel_after), proto_(ToProto(request, model)), record_(record), done_(std::move(done)) {
     record_->sent = Clock::now();
+    context_.set_deadline(std::chrono::system_clock::now() + request.timeout);
     stub->async()->Generate(&context_, &proto_, this);
     StartRead(&response_);
     StartCall();
@@ -89,6 +91,7 @@ class GrpcClient : public Client {
 
   absl::StatusOr<ModelInfo> Describe() override {
     grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
     v1::GetModelRequest request;
     request.set_name(model_);
     v1::Model model;

@@ -29,6 +29,12 @@ std::string CompletionBody(const Request& request, const std::string& model) {
   return body.dump();
 }
 
+// A server may send anything: nothing here may throw.
+int64_t IntegerOr(const json& object, const char* key, int64_t fallback) {
+  const auto value = object.find(key);
+  return value != object.end() && value->is_number_integer() ? value->get<int64_t>() : fallback;
+}
+
 // One request in flight: its curl handle, what it sends, and what came back.
 class Transfer {
  public:
@@ -36,6 +42,7 @@ class Transfer {
            std::function<void()> done)
       : handle_(curl_easy_init()),
         body_(std::move(body)),
+        output_tokens_(request.output_tokens),
         cancel_after_(request.cancel_after),
         record_(record),
         done_(std::move(done)) {
@@ -48,6 +55,7 @@ class Transfer {
     curl_easy_setopt(handle_, CURLOPT_WRITEDATA, this);
     curl_easy_setopt(handle_, CURLOPT_PRIVATE, this);
     curl_easy_setopt(handle_, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(handle_, CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout.count()));
     record_->sent = Clock::now();
   }
   ~Transfer() { curl_easy_cleanup(handle_); }
@@ -65,7 +73,7 @@ class Transfer {
     } else if (Status() != 200) {
       record_->error = absl::StrCat("http status ", Status(), ": ", rejection_);
     } else if (record_->error.empty()) {
-      record_->outcome = Outcome::kCompleted;
+      JudgeAnswer();
     }
     done_();
   }
@@ -81,13 +89,29 @@ class Transfer {
     return status;
   }
 
+  // Chunks with text are fewer than tokens, so only the server's own count is held against it.
+  void JudgeAnswer() {
+    if (!saw_end_) {
+      record_->error = "the stream broke off before [DONE]";
+    } else if (server_counted_ && record_->output_tokens != output_tokens_) {
+      record_->error = absl::StrCat("asked for ", output_tokens_, " tokens, got ", record_->output_tokens);
+    } else if (record_->output_tokens == 0) {
+      record_->error = "no text came";
+    } else {
+      record_->outcome = Outcome::kCompleted;
+    }
+  }
+
   // False ends the transfer.
   bool OnBytes(std::string_view bytes) {
     if (Status() != 200) {
       rejection_.append(bytes.substr(0, kMaxErrorBytes - std::min(kMaxErrorBytes, rejection_.size())));
       return true;
     }
-    for (const std::string& payload : reader_.Add(bytes)) OnEvent(json::parse(payload, nullptr, false));
+    for (const std::string& payload : reader_.Add(bytes)) {
+      saw_end_ = saw_end_ || payload == "[DONE]";
+      OnEvent(json::parse(payload, nullptr, false));
+    }
     hung_up_ = cancel_after_ >= 0 && record_->output_tokens >= cancel_after_;
     return !hung_up_;
   }
@@ -99,24 +123,31 @@ class Transfer {
       record_->chunks.push_back(Clock::now());
       ++record_->output_tokens;
     }
-    const json usage = event.value("usage", json());
-    if (!usage.is_object()) return;
-    record_->prompt_tokens = usage.value("prompt_tokens", record_->prompt_tokens);
-    record_->output_tokens = usage.value("completion_tokens", record_->output_tokens);
+    const auto usage = event.find("usage");
+    if (usage == event.end() || !usage->is_object()) return;
+    record_->prompt_tokens = IntegerOr(*usage, "prompt_tokens", record_->prompt_tokens);
+    const int64_t counted = IntegerOr(*usage, "completion_tokens", -1);
+    if (counted < 0) return;
+    record_->output_tokens = counted;
+    server_counted_ = true;
   }
 
   static bool CarriesText(const json& event) {
     const auto choices = event.find("choices");
     if (choices == event.end() || !choices->is_array() || choices->empty()) return false;
-    const auto text = (*choices)[0].find("text");
-    return text != (*choices)[0].end() && text->is_string() && !text->get_ref<const std::string&>().empty();
+    const json& first = choices->front();
+    const auto text = first.find("text");
+    return text != first.end() && text->is_string() && !text->get_ref<const std::string&>().empty();
   }
 
   CURL* const handle_;
   const std::string body_;
+  const int64_t output_tokens_;
   const int64_t cancel_after_;
   Record* const record_;
   const std::function<void()> done_;
+  bool saw_end_ = false;
+  bool server_counted_ = false;
   SseReader reader_;
   std::string rejection_;
   bool hung_up_ = false;
@@ -135,6 +166,7 @@ absl::StatusOr<std::string> Get(const std::string& url) {
   curl_easy_setopt(handle, CURLOPT_WRITEDATA, &body);
   curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(handle, CURLOPT_FAILONERROR, 1L);
+  curl_easy_setopt(handle, CURLOPT_TIMEOUT, 30L);
   const CURLcode code = curl_easy_perform(handle);
   curl_easy_cleanup(handle);
   if (code != CURLE_OK) return absl::UnavailableError(absl::StrCat(url, ": ", curl_easy_strerror(code)));
@@ -170,9 +202,10 @@ class HttpClient : public Client {
     const absl::StatusOr<std::string> body = Get(base_ + "/v1/models");
     if (!body.ok()) return body.status();
     const json models = json::parse(*body, nullptr, false);
-    const json first = models.is_object() ? models.value("/data/0"_json_pointer, json::object()) : json::object();
-    if (model_.empty()) model_ = first.value("id", "");
-    return ModelInfo{model_, first.value("/meta/n_vocab"_json_pointer, kAssumedVocab)};
+    const json::json_pointer id("/data/0/id"), vocab("/data/0/meta/n_vocab");
+    if (model_.empty() && models.contains(id) && models[id].is_string()) model_ = models[id];
+    const bool says_vocab = models.contains(vocab) && models[vocab].is_number_integer();
+    return ModelInfo{model_, says_vocab ? models[vocab].get<int64_t>() : kAssumedVocab};
   }
 
   void Start(const Request& request, Record* record, std::function<void()> done) override {

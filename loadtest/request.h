@@ -15,6 +15,8 @@ struct Request {
   std::vector<int32_t> prompt;  // token ids
   int64_t output_tokens = 0;    // exactly this many: sent with temperature 0 and ignore_eos
   int64_t cancel_after = -1;    // the client hangs up once it has this many output tokens; -1: never
+  // An answer that is not whole by then has failed.
+  std::chrono::milliseconds timeout = std::chrono::minutes(15);
 };
 
 enum class Outcome { kCompleted, kFailed, kCancelled };

@@ -118,6 +118,13 @@ TEST(GrpcClient, CancelsAfterTheTokensAsked) {
   EXPECT_EQ(run.records[1].outcome, Outcome::kCompleted);
 }
 
+TEST(GrpcClient, AnAnswerThatTakesTooLongIsAFailure) {
+  ScriptedServer server;
+  const Measurement run = SendTo(server, {Request{{1}, 1'000'000'000, -1, std::chrono::milliseconds(50)}}, 1);
+  EXPECT_EQ(run.records[0].outcome, Outcome::kFailed);
+  EXPECT_THAT(run.records[0].error, HasSubstr("grpc status 4"));
+}
+
 TEST(GrpcClient, ARefusalFailsThatRequestAlone) {
   ScriptedServer server;
   const Measurement run = SendTo(server, {Request{{99}, 4, -1}, Request{{1}, 4, -1}}, 1);

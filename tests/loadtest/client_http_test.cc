@@ -131,6 +131,46 @@ TEST(HttpClient, AnErrorInsideTheStreamIsAFailure) {
   EXPECT_THAT(record.error, HasSubstr("500"));
 }
 
+TEST(HttpClient, AnAnswerThatIsNotWholeIsAFailure) {
+  const std::string whole = kAnswer;
+  const Record broken = SendOne(ScriptedServer("200 OK", whole.substr(0, whole.size() - 14)), -1);
+  EXPECT_EQ(broken.outcome, Outcome::kFailed);
+  EXPECT_THAT(broken.error, HasSubstr("[DONE]"));
+  const Record empty = SendOne(ScriptedServer("200 OK", "data: [DONE]\n\n"), -1);
+  EXPECT_EQ(empty.outcome, Outcome::kFailed);
+  const Record few =
+      SendOne(ScriptedServer("200 OK", "data: {\"usage\":{\"completion_tokens\":2}}\n\ndata: [DONE]\n\n"), -1);
+  EXPECT_EQ(few.outcome, Outcome::kFailed);
+  EXPECT_THAT(few.error, HasSubstr("asked for 4 tokens, got 2"));
+}
+
+TEST(HttpClient, JsonOfTheWrongTypesIsNotRead) {
+  const char* const answer =
+      "data: {\"choices\":[7],\"usage\":{\"prompt_tokens\":null,\"completion_tokens\":\"4\"}}\n\n"
+      "data: {\"choices\":[null]}\n\ndata: {\"choices\":{}}\n\ndata: [1]\n\ndata: {\n\n"
+      "data: {\"error\":\"\xff\"}\n\ndata: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: [DONE]\n\n";
+  const Record record = SendOne(ScriptedServer("200 OK", answer), -1);
+  EXPECT_EQ(record.outcome, Outcome::kCompleted) << record.error;
+  EXPECT_EQ(record.output_tokens, 1);
+  EXPECT_EQ(record.prompt_tokens, 3);
+}
+
+TEST(HttpClient, AServerThatSaysNothingIsAFailureInTime) {
+  const int silent = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(bind(silent, reinterpret_cast<sockaddr*>(&address), size) + listen(silent, 4), 0);
+  getsockname(silent, reinterpret_cast<sockaddr*>(&address), &size);
+  const auto client = MakeHttpClient(absl::StrCat("127.0.0.1:", ntohs(address.sin_port)), "m", 1);
+  const Request request{{7}, 4, -1, std::chrono::milliseconds(50)};
+  const Record record = SendAll(*client, {request}, {}, [](int64_t) {}).records[0];
+  EXPECT_EQ(record.outcome, Outcome::kFailed);
+  EXPECT_THAT(record.error, HasSubstr("imeout"));
+  close(silent);
+}
+
 TEST(HttpClient, NobodyListeningIsAnError) {
   EXPECT_THAT(MakeHttpClient("127.0.0.1:1", "", 1)->Describe(),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("127.0.0.1:1")));
