@@ -22,15 +22,23 @@ class Daemon:
             raise RuntimeError(f"nibbled did not start: {self.process.communicate()[1].strip()}")
         self.ready = dict(word.split("=", 1) for word in ready.split()[1:])
 
-    def stop(self, seconds=30):
-        """SIGTERM; the exit status."""
+    def terminate(self):
+        """SIGTERM: the drain begins."""
         self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds=30):
+        """The exit status, once it has ended."""
         self.process.communicate(timeout=seconds)
         return self.process.returncode
 
+    def stop(self, seconds=30):
+        self.terminate()
+        return self.wait(seconds)
+
     def kill(self):
-        self.process.kill()
-        self.process.communicate()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
 
 
 def make_stubs(folder):

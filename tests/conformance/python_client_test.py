@@ -1,13 +1,9 @@
 #!/usr/bin/env python3
 """A running nibbled, asked by the gRPC of another language: health, reflection, a stream, a deadline, a cancel.
 
-Needs the packages of requirements.txt, a built nibbled (NIBBLED, or build/release/bin/nibbled) and the model smollm2 in
+Needs the packages of requirements.txt, a built nibbled (NIBBLE_BUILD, or build/release) and the model smollm2 in
 ${NIBBLE_CACHE:-~/.cache/nibble}.
 """
-import os
-import pathlib
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,18 +12,8 @@ import unittest
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from grpc_tools import protoc
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-NIBBLED = os.environ.get("NIBBLED", ROOT / "build/release/bin/nibbled")
-CACHE = pathlib.Path(os.environ.get("NIBBLE_CACHE", pathlib.Path.home() / ".cache/nibble"))
-
-
-def generate_stubs(folder):
-    protos = ["nibble/v1/generate.proto", "nibble/v1/inference.proto"]
-    if protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"--python_out={folder}", f"--grpc_python_out={folder}", *protos]):
-        raise RuntimeError("protoc failed")
-    sys.path.insert(0, folder)
+import daemon as daemons
 
 
 class PythonClient(unittest.TestCase):
@@ -35,16 +21,13 @@ class PythonClient(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
-        generate_stubs(cls.folder.name)
+        daemons.make_stubs(cls.folder.name)
+        sys.path.insert(0, cls.folder.name)
         from nibble.v1 import generate_pb2, inference_pb2, inference_pb2_grpc
         cls.messages, cls.calls = generate_pb2, inference_pb2
-        cls.daemon = subprocess.Popen(
-            [NIBBLED, "--model", CACHE / "smollm2.gguf", "--listen=127.0.0.1:0", "--metrics=127.0.0.1:0"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        cls.addClassCleanup(cls.daemon.stdout.close)
+        cls.daemon = daemons.Daemon()
         cls.addClassCleanup(cls.daemon.kill)
-        ready = dict(word.split("=", 1) for word in cls.daemon.stdout.readline().split()[1:])
-        cls.channel = grpc.insecure_channel(ready["grpc"])
+        cls.channel = grpc.insecure_channel(cls.daemon.ready["grpc"])
         cls.addClassCleanup(cls.channel.close)
         cls.inference = inference_pb2_grpc.InferenceStub(cls.channel)
 
@@ -111,9 +94,9 @@ class PythonClient(unittest.TestCase):
     def test_zz_drain(self):
         stream = self.inference.Generate(self.request(64), timeout=60)
         next(stream)
-        self.daemon.send_signal(signal.SIGTERM)
+        self.daemon.terminate()
         self.assertEqual(sum(len(event.chunk.token_ids) for event in stream), 64)
-        self.assertEqual(self.daemon.wait(timeout=10), 0)
+        self.assertEqual(self.daemon.wait(10), 0)
 
 
 if __name__ == "__main__":
