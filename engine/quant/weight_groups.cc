@@ -71,25 +71,13 @@ void ReadQ8_0(const uint8_t* block, int8_t* codes, float* scales, float* mins) {
   std::memcpy(codes, block + 2, 32);
 }
 
-// The 6-bit scale and min of sub-block `i` of a 256-element K block.
-void SixBitParams(const uint8_t* packed, int i, int* scale, int* min) {
-  if (i < 4) {
-    *scale = packed[i] & 63;
-    *min = packed[i + 4] & 63;
-  } else {
-    *scale = (packed[i + 4] & 15) | ((packed[i - 4] >> 6) << 4);
-    *min = (packed[i + 4] >> 4) | ((packed[i] >> 6) << 4);
-  }
-}
-
 // Scales, mins and the low four bits of a K block whose nibbles start at `nibbles`.
 void ReadK(const uint8_t* block, const uint8_t* nibbles, int8_t* codes, float* scales, float* mins) {
   const float d = ReadHalf(Bytes(block)), d_min = ReadHalf(Bytes(block + 2));
   for (int i = 0; i < 8; ++i) {
-    int scale, min;
-    SixBitParams(block + 4, i, &scale, &min);
-    scales[i] = d * static_cast<float>(scale);
-    mins[i] = -(d_min * static_cast<float>(min));
+    const SubScale packed = UnpackSubScale(block + 4, i);
+    scales[i] = d * static_cast<float>(packed.scale);
+    mins[i] = -(d_min * static_cast<float>(packed.min));
     const uint8_t* bytes = nibbles + (i / 2) * 32;
     for (int j = 0; j < 32; ++j) {
       codes[i * 32 + j] = static_cast<int8_t>(i % 2 == 0 ? bytes[j] & 15 : bytes[j] >> 4);
@@ -136,7 +124,7 @@ void ReadExactRow(const ExactRow& exact, const Tensor& tensor, int64_t row, Grou
   const EncodingTraits& traits = TraitsOf(tensor.encoding);
   const int64_t blocks = tensor.cols() / traits.block_elements;
   const int64_t groups = traits.block_elements / kGroupSize;
-  const std::byte* data = tensor.data.data() + row * blocks * traits.block_bytes;
+  const std::byte* data = tensor.row(row);
   for (int64_t b = 0; b < blocks; ++b) {
     exact.read(reinterpret_cast<const uint8_t*>(data + b * traits.block_bytes),
                out.codes.data() + b * traits.block_elements, out.scales.data() + b * groups,
@@ -186,10 +174,9 @@ void ReadGroupRow(const Tensor& tensor, int64_t row, GroupRounding rounding, abs
     ReadExactRow(*exact, tensor, row, out);
     return;
   }
-  const EncodingTraits& traits = TraitsOf(tensor.encoding);
-  const int64_t row_bytes = tensor.cols() / traits.block_elements * traits.block_bytes;
-  traits.decode(tensor.data.data() + row * row_bytes, scratch.subspan(0, tensor.cols()));
-  RoundRow(scratch.subspan(0, tensor.cols()), rounding, out);
+  const absl::Span<float> values = scratch.subspan(0, tensor.cols());
+  DecodeRow(tensor, row, values);
+  RoundRow(values, rounding, out);
 }
 
 void RoundGroupW8(absl::Span<const float> values, int8_t* codes, float* scale) {

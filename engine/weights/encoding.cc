@@ -62,18 +62,6 @@ void DecodeQ5_1(Bytes block, float* out) {
   for (int i = 0; i < 32; ++i) out[i] = scale * static_cast<float>(Nibble(block + 8, i) | FifthBit(high, i)) + min;
 }
 
-struct SubScale {
-  int scale;
-  int min;
-};
-
-// Eight pairs of 6-bit scale and minimum in 12 bytes: the first four in the low bits of bytes 0-7, the last four in
-// the nibbles of bytes 8-11 with their upper two bits above the first ones.
-SubScale UnpackSubScale(Bytes packed, int i) {
-  if (i < 4) return {packed[i] & 63, packed[i + 4] & 63};
-  return {(packed[i + 4] & 15) | ((packed[i - 4] >> 6) << 4), (packed[i + 4] >> 4) | ((packed[i] >> 6) << 4)};
-}
-
 // Q4_K and Q5_K: eight sub-blocks of 32; sub-blocks 2i and 2i+1 share 32 bytes of nibbles. `high` holds the fifth bits
 // (bit `sub` of byte j), or is null.
 void DecodeSuperBlock(Bytes block, Bytes high, Bytes quants, float* out) {
@@ -142,6 +130,13 @@ constexpr bool InEnumOrder() {
 static_assert(InEnumOrder());
 
 }  // namespace
+
+// The first four pairs lie in the low bits of bytes 0-7, the last four in the nibbles of bytes 8-11 with their upper
+// two bits above the first ones.
+SubScale UnpackSubScale(const uint8_t* packed, int i) {
+  if (i < 4) return {packed[i] & 63, packed[i + 4] & 63};
+  return {(packed[i + 4] & 15) | ((packed[i - 4] >> 6) << 4), (packed[i + 4] >> 4) | ((packed[i] >> 6) << 4)};
+}
 
 const EncodingTraits& TraitsOf(Encoding encoding) {
   const auto index = static_cast<size_t>(encoding);

@@ -29,6 +29,13 @@ const EncodingTraits* FindByGgufType(uint32_t gguf_type);
 // The whole table, in the order of the enum.
 absl::Span<const EncodingTraits> AllEncodings();
 
+// The 6-bit scale and minimum of sub-block `i` (0 to 7) of Q4_K and Q5_K, from the 12 bytes that hold all eight pairs.
+struct SubScale {
+  int scale;
+  int min;
+};
+SubScale UnpackSubScale(const uint8_t* packed, int i);
+
 }  // namespace nibble::engine
 
 #endif  // NIBBLE_ENGINE_WEIGHTS_ENCODING_H_

@@ -25,7 +25,14 @@ struct Tensor {
 
   int64_t cols() const { return shape.back(); }
   int64_t rows() const;  // product of all but the last
+  int64_t row_bytes() const { return cols() / TraitsOf(encoding).block_elements * TraitsOf(encoding).block_bytes; }
+  const std::byte* row(int64_t i) const { return data.data() + i * row_bytes(); }
 };
+
+// The values of one row. REQUIRES: i < tensor.rows(); out: [cols].
+inline void DecodeRow(const Tensor& tensor, int64_t i, absl::Span<float> out) {
+  TraitsOf(tensor.encoding).decode(tensor.row(i), out);
+}
 
 class WeightSource {
  public:

@@ -80,13 +80,8 @@ bool PackQuantizedRow(const Tensor& tensor, int64_t row, GroupRounding rounding,
 }
 
 // The values that a quantized section would stand for, as floats: what f32 activations are multiplied with.
-void DecodeRow(const Tensor& tensor, int64_t row, WeightMode mode, absl::Span<float> out) {
-  if (mode == WeightMode::kF32) {
-    const EncodingTraits& traits = TraitsOf(tensor.encoding);
-    const int64_t row_bytes = tensor.cols() / traits.block_elements * traits.block_bytes;
-    traits.decode(tensor.data.data() + row * row_bytes, out);
-    return;
-  }
+void DecodeRowOf(WeightMode mode, const Tensor& tensor, int64_t row, absl::Span<float> out) {
+  if (mode == WeightMode::kF32) return DecodeRow(tensor, row, out);
   GroupRowStorage storage((tensor.cols() + kGroupSize - 1) / kGroupSize);
   ReadGroupRow(tensor, row, RoundingOf(mode), out, storage.row());
   for (int64_t k = 0; k < tensor.cols(); ++k) {
@@ -96,7 +91,7 @@ void DecodeRow(const Tensor& tensor, int64_t row, WeightMode mode, absl::Span<fl
 
 void PackFloatRow(const Tensor& tensor, int64_t row, WeightMode mode, int64_t output, std::byte* panel) {
   std::vector<float> values(tensor.cols());
-  DecodeRow(tensor, row, mode, absl::MakeSpan(values));
+  DecodeRowOf(mode, tensor, row, absl::MakeSpan(values));
   auto* floats = reinterpret_cast<float*>(panel);
   for (int64_t k = 0; k < tensor.cols(); ++k) floats[k * kPanelOutputs + output] = values[k];
 }
