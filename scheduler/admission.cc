@@ -33,18 +33,28 @@ absl::Status Admission::Admit(const Request& request) {
   return absl::OkStatus();
 }
 
-absl::Status Admission::CheckQueue(const Request& request) const {
+absl::Status Admission::CheckRoom(const std::string& tenant) const {
+  MutexLock lock(&mutex_);
+  return CheckCounts(tenant);
+}
+
+absl::Status Admission::CheckCounts(const std::string& tenant) const {
   if (waiting_ >= options_.max_queue) return Exhausted("the queue is full", options_.retry_after);
-  if (const auto found = waiting_by_tenant_.find(request.tenant);
+  if (const auto found = waiting_by_tenant_.find(tenant);
       found != waiting_by_tenant_.end() && found->second >= options_.max_queue_per_tenant) {
     return Exhausted("this tenant's share of the queue is full", options_.retry_after);
-  }
-  if (waiting_tokens_ + static_cast<int64_t>(request.prompt.size()) > options_.max_queue_tokens && waiting_ > 0) {
-    return Exhausted("too many prompt tokens are waiting", options_.retry_after);
   }
   // Readers that stall keep requests live that neither wait nor run.
   if (static_cast<int64_t>(live_.size()) >= options_.max_queue + options_.max_started) {
     return Exhausted("too many requests are live", options_.retry_after);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Admission::CheckQueue(const Request& request) const {
+  NIBBLE_RETURN_IF_ERROR(CheckCounts(request.tenant));
+  if (waiting_tokens_ + static_cast<int64_t>(request.prompt.size()) > options_.max_queue_tokens && waiting_ > 0) {
+    return Exhausted("too many prompt tokens are waiting", options_.retry_after);
   }
   return absl::OkStatus();
 }

@@ -30,6 +30,9 @@ class Admission {
   //   ALREADY_EXISTS      the id is live within the tenant
   //   RESOURCE_EXHAUSTED  too much waits already; RetryAfter(status) tells when to come back
   absl::Status Admit(const Request& request);
+  // Any thread. Whether another request of the tenant could wait, if it is not too long: for refusing before
+  // tokenizing. RESOURCE_EXHAUSTED as Admit.
+  absl::Status CheckRoom(const std::string& tenant) const;
   // The request's first choice starts.
   void Started(const Request& request);
   // The request ended; `started` as told before.
@@ -37,11 +40,12 @@ class Admission {
 
  private:
   void ReleaseWaiting(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckCounts(const std::string& tenant) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckQueue(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const SchedulerOptions options_;
   const Limits limits_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   absl::flat_hash_set<std::pair<std::string, std::string>> live_ ABSL_GUARDED_BY(mutex_);  // tenant, id
   absl::flat_hash_map<std::string, int64_t> waiting_by_tenant_ ABSL_GUARDED_BY(mutex_);
   int64_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -154,6 +154,10 @@ void ServingLoop::Stop() {
 absl::Status ServingLoop::Submit(Request request, TokenSink* sink) { return state_->Submit(std::move(request), sink); }
 
 // A sink's place may be another sink's when the message is read, but that one's request comes later in the mail.
+absl::Status ServingLoop::CheckRoom(const std::string& tenant) const {
+  return state_->scheduler.admission().CheckRoom(tenant);
+}
+
 void ServingLoop::Cancel(const TokenSink* sink, CancelCause cause) {
   state_->Send([sink, cause](Scheduler& scheduler) { scheduler.Cancel(sink, cause); });
 }

@@ -24,7 +24,8 @@ constexpr absl::Duration kLastWords = absl::Seconds(1);
 struct Daemon::Parts {
   Parts(std::unique_ptr<ServedModel> served, const DaemonOptions& options)
       : model(std::move(served)),
-        budget(options.limits.prompt_logprobs_bytes),
+        intake_budget(options.limits.intake_bytes),
+        prompt_logprobs_budget(options.limits.prompt_logprobs_bytes),
         loop(model->engine.get(), options.scheduler, MonotonicNow),
         metrics(model->name, model->kv_codec, [this] { return loop.Snapshot(); }),
         streams(options.limits.stall_timeout / 8, MonotonicNow),
@@ -37,7 +38,8 @@ struct Daemon::Parts {
     serving.metrics = &metrics;
     serving.streams = &streams;
     serving.intake = &intake;
-    serving.prompt_logprobs_budget = &budget;
+    serving.intake_budget = &intake_budget;
+    serving.prompt_logprobs_budget = &prompt_logprobs_budget;
   }
 
   HttpReply Live() {
@@ -64,7 +66,8 @@ struct Daemon::Parts {
   }
 
   const std::unique_ptr<ServedModel> model;
-  MemoryBudget budget;
+  MemoryBudget intake_budget;
+  MemoryBudget prompt_logprobs_budget;
   Serving serving;
   sched::ServingLoop loop;
   Metrics metrics;

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kvcache/base/status_macros.h"
+#include "scheduler/admission.h"
 #include "server/wire.h"
 
 namespace nibble::server {
@@ -64,7 +65,13 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateStream::Start(Serving* servi
   auto stream = std::make_shared<GenerateStream>(serving, wire, context);
   stream->held_by_grpc_ = stream;
   serving->streams->Add(stream);
-  if (!serving->intake->TryPush([stream, request] { stream->Admit(request); })) {
+  if (const absl::Status status = stream->CheckDoor(); !status.ok()) {
+    stream->Refuse(status);
+    return stream.get();
+  }
+  const auto bytes = static_cast<int64_t>(request.Length());
+  if (!serving->intake_budget->TryClaim(bytes, &stream->intake_claim_) ||
+      !serving->intake->TryPush([stream, request] { stream->Admit(request); })) {
     stream->Refuse(absl::ResourceExhaustedError("queue full: too many requests await admission"));
   }
   return stream.get();
@@ -81,6 +88,7 @@ GenerateStream::GenerateStream(Serving* serving, const GenerateWire* wire, grpc:
 }
 
 void GenerateStream::Admit(const grpc::ByteBuffer& request) {
+  const MemoryBudget::Claim claim = std::move(intake_claim_);
   if (const absl::Status status = Submit(request); !status.ok()) return Refuse(status);
   std::optional<sched::CancelCause> cause;
   {
@@ -93,9 +101,15 @@ void GenerateStream::Admit(const grpc::ByteBuffer& request) {
   Pump();
 }
 
-absl::Status GenerateStream::Submit(const grpc::ByteBuffer& request) {
+absl::Status GenerateStream::CheckDoor() const {
   if (serving_->draining) return absl::UnavailableError("the server drains");
+  return serving_->loop->CheckRoom(kTenant);
+}
+
+absl::Status GenerateStream::Submit(const grpc::ByteBuffer& request) {
+  if (IsCancelled()) return absl::CancelledError("cancelled before admission");
   if (serving_->clock() >= deadline_) return absl::DeadlineExceededError("deadline exceeded before admission");
+  NIBBLE_RETURN_IF_ERROR(CheckDoor());
   NIBBLE_ASSIGN_OR_RETURN(AdmittedRequest admitted, wire_->Admit(request));
   if (!serving_->prompt_logprobs_budget->TryClaim(admitted.prompt_logprobs_bytes, &prompt_logprobs_claim_)) {
     return absl::ResourceExhaustedError("prompt_logprobs: no memory left for the answer");
@@ -126,17 +140,30 @@ void GenerateStream::Prepare(AdmittedRequest& admitted) {
                             .prompt_tokens = static_cast<int64_t>(request.prompt.size())});
 }
 
+bool GenerateStream::IsCancelled() const {
+  absl::MutexLock lock(&mu_);
+  return cancel_cause_.has_value();
+}
+
 void GenerateStream::Refuse(const absl::Status& status) {
-  serving_->metrics->CountRejection(status.code());
   if (status.code() == absl::StatusCode::kResourceExhausted) {
+    const sched::Nanos wait = sched::RetryAfter(status).value_or(serving_->retry_after);
     absl::MutexLock lock(&context_mu_);
-    context_->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(serving_->retry_after / 1'000'000));
+    context_->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(wait / 1'000'000));
   }
+  std::optional<sched::CancelCause> cause;
   {
     absl::MutexLock lock(&mu_);
+    if (absl::IsDeadlineExceeded(status) && !cancel_cause_.has_value()) cancel_cause_ = sched::CancelCause::kDeadline;
+    cause = cancel_cause_;
     live_choices_ = 0;
     Discard();
-    final_status_ = cancel_cause_.has_value() ? CancelStatus(*cancel_cause_) : ToGrpcStatus(status);
+    final_status_ = cause.has_value() ? CancelStatus(*cause) : ToGrpcStatus(status);
+  }
+  if (cause.has_value()) {
+    serving_->metrics->CountCancelled(*cause);
+  } else {
+    serving_->metrics->CountRejection(status.code());
   }
   Pump();
 }
@@ -212,6 +239,7 @@ void GenerateStream::OnFinish(int index, const sched::Finish& finish) {
       if (!rest.empty()) outbox_.PushText(index, rest);
       outbox_.Push(std::move(event));
     }
+    if (index == 0) timings_.queue_time = finish.usage.queue_time;
     EndChoice(finish, now);
     self = live_choices_ == 0 ? std::move(held_by_loop_) : shared_from_this();
   }
@@ -222,7 +250,7 @@ void GenerateStream::EndChoice(const sched::Finish& finish, sched::Nanos now) {
   worst_reason_ = std::max(worst_reason_, finish.reason);
   if (--live_choices_ > 0) return;
   timings_.end = now;
-  timings_.queue_time = finish.usage.queue_time;
+  if (timings_.queue_time == 0) timings_.queue_time = now - arrival_;  // it never started
   timings_.prompt_tokens = finish.usage.prompt_tokens;
   final_status_ = StatusOf(worst_reason_, cancel_cause_.value_or(sched::CancelCause::kDrain));
 }

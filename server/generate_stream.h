@@ -60,10 +60,13 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   };
 
   void Admit(const grpc::ByteBuffer& request);
+  // What can be refused unread: parsing and tokenizing would be for nothing.
+  absl::Status CheckDoor() const;
   absl::Status Submit(const grpc::ByteBuffer& request);
   // Makes the stream ready for the loop, which may call it before ServingLoop::Submit returns.
   void Prepare(AdmittedRequest& admitted);
   void Refuse(const absl::Status& status);
+  bool IsCancelled() const;
   void RequestCancel(sched::CancelCause cause);
   void NoteToken(Choice& choice, sched::Nanos now);
   void EndChoice(const sched::Finish& finish, sched::Nanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -82,6 +85,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   std::shared_ptr<GenerateStream> held_by_grpc_;
   std::shared_ptr<GenerateStream> held_by_loop_;
+  MemoryBudget::Claim intake_claim_;  // until the request is parsed
   MemoryBudget::Claim prompt_logprobs_claim_;
 
   // Set by Prepare; the loop thread's until the last OnFinish.
@@ -96,7 +100,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   grpc::ByteBuffer buffer_;  // of the write in flight
 
-  absl::Mutex mu_;
+  mutable absl::Mutex mu_;
   Outbox outbox_ ABSL_GUARDED_BY(mu_);
   bool submitted_ ABSL_GUARDED_BY(mu_) = false;
   int live_choices_ ABSL_GUARDED_BY(mu_) = 0;

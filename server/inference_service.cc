@@ -1,8 +1,10 @@
 #include "server/inference_service.h"
 
 #include <functional>
+#include <memory>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "kvcache/base/status_macros.h"
 #include "nibble/v1/inference.grpc.pb.h"
 #include "server/generate_stream.h"
@@ -77,7 +79,8 @@ class InferenceService final : public RawService {
   ServerUnaryReactor* AnswerLater(CallbackServerContext* context, const ByteBuffer& request, ByteBuffer* response,
                                   Answer answer) {
     ServerUnaryReactor* reactor = context->DefaultReactor();
-    const auto work = [reactor, request, response, answer = std::move(answer)] {
+    auto claim = std::make_shared<MemoryBudget::Claim>();
+    const auto work = [reactor, request, response, claim, answer = std::move(answer)] {
       Request message;
       absl::Status status = ParseMessage(request, &message);
       if (status.ok()) {
@@ -87,7 +90,9 @@ class InferenceService final : public RawService {
       }
       reactor->Finish(ToGrpcStatus(status));
     };
-    if (!serving_->intake->TryPush(work)) {
+    const auto bytes = static_cast<int64_t>(request.Length());
+    if (!serving_->intake_budget->TryClaim(bytes, claim.get()) || !serving_->intake->TryPush(work)) {
+      context->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(serving_->retry_after / 1'000'000));
       reactor->Finish(ToGrpcStatus(absl::ResourceExhaustedError("queue full: too many requests await an answer")));
     }
     return reactor;

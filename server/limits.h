@@ -33,6 +33,7 @@ struct Limits {
   int64_t outbox_bytes = 256 << 10;                  // answer not yet written, per stream
   int64_t prompt_logprobs_bytes = 64ll << 20;        // charged at admission, all streams together
   int64_t intake_queue = 1024;                       // requests whose prompt is not tokenized yet
+  int64_t intake_bytes = 64ll << 20;                 // of those, as received
   absl::Duration stall_timeout = absl::Seconds(30);  // a stream whose reader takes nothing for so long is aborted
 };
 

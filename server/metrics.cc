@@ -183,8 +183,11 @@ void Metrics::CountRejection(absl::StatusCode code) {
   series_->rejections.Add(With(series_->labels, "reason", reason)).Increment();
 }
 
+void Metrics::CountCancelled(sched::CancelCause cause) { ++cancelled_early_[static_cast<size_t>(cause)]; }
+
 std::string Metrics::Render() const {
-  const sched::Counters counters = snapshot_();
+  sched::Counters counters = snapshot_();
+  for (size_t i = 0; i < cancelled_early_.size(); ++i) counters.cancelled[i] += cancelled_early_[i];
   SnapshotFamilies families(series_->labels);
   AddGauges(counters, families);
   AddCacheInfo(counters, kv_codec_, families);

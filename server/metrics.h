@@ -4,10 +4,13 @@
 #ifndef NIBBLE_SERVER_METRICS_H_
 #define NIBBLE_SERVER_METRICS_H_
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <tuple>
 
 #include "absl/status/status.h"
 #include "scheduler/counters.h"
@@ -24,6 +27,8 @@ class Metrics {
   void ObserveRequest(const RequestTimings& timings);
   // A request that was refused: counted by the code's name, so the set of series is bounded.
   void CountRejection(absl::StatusCode code);
+  // A request that its client gave up before it was admitted; the scheduler counts the others.
+  void CountCancelled(sched::CancelCause cause);
   // Prometheus text format.
   std::string Render() const;
 
@@ -34,6 +39,7 @@ class Metrics {
   const std::string kv_codec_;
   const std::function<sched::Counters()> snapshot_;
   const std::unique_ptr<Series> series_;
+  std::array<std::atomic<int64_t>, std::tuple_size_v<decltype(sched::Counters::cancelled)>> cancelled_early_ = {};
 };
 
 }  // namespace nibble::server

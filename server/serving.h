@@ -24,6 +24,7 @@ struct Serving {
   Metrics* metrics = nullptr;
   StreamRegistry* streams = nullptr;
   WorkQueue* intake = nullptr;
+  MemoryBudget* intake_budget = nullptr;
   MemoryBudget* prompt_logprobs_budget = nullptr;
   std::atomic<bool> draining = false;
 };

@@ -18,6 +18,7 @@ class ServerDrain : public ServerFixture {
   void SetUp() override {
     StartDaemon();
     engine_->Hold();
+    context_.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(30)));  // a stream that never ends fails
     reader_ = stub_->Generate(&context_, Ask("hello", 20));
     v1::GenerateResponse event;
     EXPECT_TRUE(reader_->Read(&event));

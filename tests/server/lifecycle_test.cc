@@ -126,6 +126,7 @@ TEST_F(ServerLifecycle, EveryStreamEndsExactlyOnce) {
   EXPECT_EQ(tally.ok + tally.cancelled + tally.deadline + tally.refused, requests);
   EXPECT_GT(tally.ok, requests / 20);
   EXPECT_GT(tally.cancelled, requests / 20);
+  EXPECT_GT(tally.deadline, 0);
   EXPECT_TRUE(Eventually([this] { return Idle(); })) << daemon_->streams() << " streams are left";
   const sched::Counters counters = daemon_->Snapshot();
   EXPECT_GT(counters.preemptions, 0);

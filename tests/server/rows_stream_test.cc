@@ -1,4 +1,6 @@
 // Rows 24-28 of the robustness table: slow readers, cancels, deadlines, ids and full queues.
+#include <algorithm>
+#include <numeric>
 #include <thread>
 
 #include "absl/time/clock.h"
@@ -32,14 +34,31 @@ class ServerRows : public ServerFixture {
   }
   static Reply ReadRest(OpenCall& call) { return ReadAll(call.context, *call.reader); }
 
-  // Cancels and expects what row 25 says.
+  // Cancels and expects what row 25 says. A held engine passes a step at a time, slowly, until the loop has read its
+  // mail: however late the cancel comes.
   void ExpectCancelled(OpenCall& call) {
     const sched::Counters before = daemon_->Snapshot();
     call.context.TryCancel();
     EXPECT_EQ(ReadRest(call).status.error_code(), StatusCode::CANCELLED);
-    EXPECT_TRUE(Eventually([&] { return daemon_->Snapshot().finished[kCancelled] > before.finished[kCancelled]; }));
+    EXPECT_TRUE(Eventually([&] {
+      absl::SleepFor(absl::Milliseconds(20));
+      engine_->LetPass(1);
+      return daemon_->Snapshot().finished[kCancelled] > before.finished[kCancelled];
+    }));
     EXPECT_EQ(daemon_->Snapshot().cancelled[kByClient], before.cancelled[kByClient] + 1);
     EXPECT_EQ(daemon_->Snapshot().finished[kCancelled], before.finished[kCancelled] + 1);
+  }
+
+  int64_t Ended() const {
+    const auto& finished = daemon_->Snapshot().finished;
+    return std::accumulate(finished.begin(), finished.end(), int64_t{0});
+  }
+  // Of one cause, as a scrape has it.
+  int64_t CancelledAtScrape(const std::string& cause) const {
+    const std::string text = HttpGet("/metrics");
+    const size_t line = text.find("\nnibble_cancelled_total{cause=\"" + cause + "\"");
+    EXPECT_NE(line, std::string::npos);
+    return line == std::string::npos ? -1 : std::stoll(text.substr(text.find("} ", line) + 2));
   }
 
   static constexpr auto kCancelled = static_cast<size_t>(sched::FinishReason::kCancelled);
@@ -132,9 +151,7 @@ TEST_F(ServerRows, Row25_CancelWhileDecoding) {
   v1::GenerateResponse event;
   EXPECT_TRUE(call->reader->Read(&event));
   engine_->AwaitHeldStep();
-  std::thread release([this] { absl::SleepFor(absl::Milliseconds(20)), engine_->Release(); });
   ExpectCancelled(*call);
-  release.join();
 }
 
 TEST_F(ServerRows, Row25_CancelInMidPrefill) {
@@ -142,9 +159,7 @@ TEST_F(ServerRows, Row25_CancelInMidPrefill) {
   const auto call = OpenStarted(Ask(std::string(900, 'x'), 100));
   engine_->LetPass(1);
   engine_->AwaitHeldStep();
-  std::thread release([this] { absl::SleepFor(absl::Milliseconds(20)), engine_->Release(); });
   ExpectCancelled(*call);
-  release.join();
   EXPECT_LT(engine_->PromptTokensRun('x'), 900);
 }
 
@@ -154,9 +169,15 @@ TEST_F(ServerRows, Row25_CancelBeforeAdmission) {
     call->context.TryCancel();
     EXPECT_EQ(ReadRest(*call).status.error_code(), StatusCode::CANCELLED);
   }
+  EXPECT_TRUE(Eventually([this] { return Idle(); }));
+  // Some never reach the server, some end before they hear of it; none is counted twice.
+  const int64_t cancelled = CancelledAtScrape("client");
+  EXPECT_GT(cancelled, 0);
+  EXPECT_LE(cancelled, 50);
 }
 
 TEST_F(ServerRows, Row25_CancelAtTheLastToken) {
+  const int64_t before = Ended();
   for (int i = 0; i < 50; ++i) {
     const auto call = OpenStarted(Ask("hello", 1));
     v1::GenerateResponse event;
@@ -165,6 +186,8 @@ TEST_F(ServerRows, Row25_CancelAtTheLastToken) {
     const StatusCode code = ReadRest(*call).status.error_code();
     EXPECT_TRUE(code == StatusCode::CANCELLED || code == StatusCode::OK) << code;
   }
+  EXPECT_TRUE(Eventually([this] { return Idle(); }));
+  EXPECT_EQ(Ended(), before + 50) << "each ended once";
 }
 
 class ServerRowsOneAtATime : public ServerRows {
@@ -188,9 +211,7 @@ class ServerRowsOneAtATime : public ServerRows {
 
 TEST_F(ServerRowsOneAtATime, Row25_CancelWhileQueued) {
   const auto call = OpenStarted(Ask("Zebra"));
-  std::thread release([this] { absl::SleepFor(absl::Milliseconds(20)), engine_->LetPass(2); });
   ExpectCancelled(*call);
-  release.join();
   EXPECT_EQ(engine_->PromptTokensRun('Z'), 0);
 }
 
@@ -235,15 +256,16 @@ TEST_F(ServerRowsOneAtATime, Row27_SameIdTwice) {
 TEST_F(ServerRowsOneAtATime, Row28_FullQueueRefusesAtOnceWithAHint) {
   const auto second = OpenStarted(Ask("second"));
   const auto third = OpenStarted(Ask("third"));
-  absl::Duration fastest = absl::InfiniteDuration();
+  std::vector<absl::Duration> times;
   for (int i = 0; i < 10; ++i) {
     const absl::Time start = absl::Now();
     const Reply reply = Generate(Ask("fourth"));
-    fastest = std::min(fastest, absl::Now() - start);
+    times.push_back(absl::Now() - start);
     EXPECT_EQ(reply.status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
     EXPECT_EQ(reply.pushback_ms, "1000");
   }
-  EXPECT_LT(fastest, absl::Milliseconds(10));
+  std::sort(times.begin(), times.end());
+  EXPECT_LT(times[8], absl::Milliseconds(10));
   engine_->Release();
   EXPECT_TRUE(ReadRest(*second).status.ok());
   EXPECT_TRUE(ReadRest(*third).status.ok());
