@@ -1,5 +1,6 @@
 #include "scheduler/serving_loop.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <deque>
@@ -241,6 +242,29 @@ TEST_F(LoopTest, SubmitAndSnapshotNeverWaitForAStep) {
   release.count_down();  // a call above that waited for the step would never have come here
   EXPECT_EQ(first.Wait().reason, FinishReason::kLength);
   EXPECT_EQ(second.Wait().reason, FinishReason::kCancelled);
+}
+
+TEST_F(LoopTest, Row28_AFullQueueRefusesWithinTenMillisecondsWhileAStepRuns) {
+  std::latch entered{1};
+  std::latch release{1};
+  engine_.OnAwait([&] {
+    if (!entered.try_wait()) entered.count_down();
+    release.wait();
+  });
+  loop_.Start();
+  Submit({.id = "runs"});
+  entered.wait();
+  for (int i = 0; i < 256; ++i) Submit({.id = absl::StrCat(i)});
+  std::vector<std::chrono::steady_clock::duration> times;
+  for (int i = 0; i < 10; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_THAT(Refused({.id = "late"}), StatusIs(absl::StatusCode::kResourceExhausted, _));
+    times.push_back(std::chrono::steady_clock::now() - start);
+  }
+  std::sort(times.begin(), times.end());
+  EXPECT_LE(times[8], std::chrono::milliseconds(10));
+  release.count_down();
+  for (auto& sink : sinks_) sink->Wait();
 }
 
 // Keeps `live` requests going from one thread, with cancels, deadlines, pauses and choices drawn at random.
