@@ -20,9 +20,9 @@ absl::Status CheckRange(absl::string_view field, int64_t value, int64_t low, int
 }
 
 // NaN is in no range.
-absl::Status CheckFloat(absl::string_view field, float value, float low, float high) {
-  if (value >= low && value <= high) return absl::OkStatus();
-  return Invalid(field, absl::StrCat(value, " is not in [", low, ", ", high, "]"));
+absl::Status CheckFloat(absl::string_view field, float value, const Range& range) {
+  if (value >= range.low && value <= range.high) return absl::OkStatus();
+  return Invalid(field, absl::StrCat(value, " is not in [", range.low, ", ", range.high, "]"));
 }
 
 absl::Status CheckIds(absl::string_view field, absl::Span<const int32_t> ids, const Limits& limits) {
@@ -35,20 +35,20 @@ absl::Status CheckIds(absl::string_view field, absl::Span<const int32_t> ids, co
 }
 
 absl::Status CheckSampling(const engine::SamplingParams& params, const Limits& limits) {
-  NIBBLE_RETURN_IF_ERROR(CheckFloat("temperature", params.temperature, 0.0f, 100.0f));
-  NIBBLE_RETURN_IF_ERROR(CheckFloat("top_p", params.top_p, 0.0f, 1.0f));
+  NIBBLE_RETURN_IF_ERROR(CheckFloat("temperature", params.temperature, kTemperature));
+  NIBBLE_RETURN_IF_ERROR(CheckFloat("top_p", params.top_p, kTopP));
   if (params.top_p == 0.0f) return Invalid("top_p", "must be above 0");
   NIBBLE_RETURN_IF_ERROR(CheckRange("top_k", params.top_k, 0, INT32_MAX));
-  NIBBLE_RETURN_IF_ERROR(CheckFloat("min_p", params.min_p, 0.0f, 1.0f));
-  NIBBLE_RETURN_IF_ERROR(CheckFloat("repetition_penalty", params.repetition_penalty, 0.0f, 2.0f));
+  NIBBLE_RETURN_IF_ERROR(CheckFloat("min_p", params.min_p, kMinP));
+  NIBBLE_RETURN_IF_ERROR(CheckFloat("repetition_penalty", params.repetition_penalty, kRepetitionPenalty));
   if (params.repetition_penalty == 0.0f) return Invalid("repetition_penalty", "must be above 0");
-  NIBBLE_RETURN_IF_ERROR(CheckFloat("presence_penalty", params.presence_penalty, -2.0f, 2.0f));
-  NIBBLE_RETURN_IF_ERROR(CheckFloat("frequency_penalty", params.frequency_penalty, -2.0f, 2.0f));
+  NIBBLE_RETURN_IF_ERROR(CheckFloat("presence_penalty", params.presence_penalty, kPresencePenalty));
+  NIBBLE_RETURN_IF_ERROR(CheckFloat("frequency_penalty", params.frequency_penalty, kFrequencyPenalty));
   NIBBLE_RETURN_IF_ERROR(CheckRange("logprobs", params.logprobs, -1, kMaxLogprobs));
   NIBBLE_RETURN_IF_ERROR(CheckRange("logit_bias", static_cast<int64_t>(params.logit_bias.size()), 0, kMaxLogitBias));
   for (const auto& [id, bias] : params.logit_bias) {
     NIBBLE_RETURN_IF_ERROR(CheckIds("logit_bias", {id}, limits));
-    NIBBLE_RETURN_IF_ERROR(CheckFloat("logit_bias", bias, -100.0f, 100.0f));
+    NIBBLE_RETURN_IF_ERROR(CheckFloat("logit_bias", bias, kLogitBias));
   }
   return absl::OkStatus();
 }

@@ -1,7 +1,6 @@
 #include "server/translate.h"
 
 #include <algorithm>
-#include <limits>
 #include <random>
 #include <string_view>
 #include <utility>
@@ -11,6 +10,7 @@
 #include "engine/tokenizer/utf8.h"
 #include "kvcache/base/status_macros.h"
 #include "kvcache/page.h"
+#include "scheduler/validate.h"
 
 namespace nibble::server {
 namespace {
@@ -26,9 +26,9 @@ uint64_t RandomBits() {
 }
 
 // Written so that NaN fails.
-absl::Status CheckRange(const char* field, double value, double low, double high) {
-  if (!(value >= low && value <= high)) return Invalid(field, ": must be within [", low, ", ", high, "]");
-  return absl::OkStatus();
+absl::Status CheckRange(const char* field, float value, const sched::Range& range) {
+  if (value >= range.low && value <= range.high) return absl::OkStatus();
+  return Invalid(field, ": must be within [", range.low, ", ", range.high, "]");
 }
 
 absl::Status CheckCount(const char* field, int64_t value, int64_t low, int64_t high) {
@@ -53,27 +53,26 @@ absl::Status CheckNames(const std::string& model_name, const std::string& adapte
   return absl::OkStatus();
 }
 
-constexpr float kLargest = std::numeric_limits<float>::max();
-
 absl::Status CheckDistribution(const v1::Sampling& sampling) {
   if (sampling.has_temperature()) {
-    NIBBLE_RETURN_IF_ERROR(CheckRange("sampling.temperature", sampling.temperature(), 0.0, kLargest));
+    NIBBLE_RETURN_IF_ERROR(CheckRange("sampling.temperature", sampling.temperature(), sched::kTemperature));
   }
   if (sampling.has_top_p()) {
-    NIBBLE_RETURN_IF_ERROR(CheckRange("sampling.top_p", sampling.top_p(), 0.0, 1.0));
+    NIBBLE_RETURN_IF_ERROR(CheckRange("sampling.top_p", sampling.top_p(), sched::kTopP));
     if (sampling.top_p() == 0.0f) return Invalid("sampling.top_p: must be above 0");
   }
   if (sampling.top_k() < 0) return Invalid("sampling.top_k: must not be negative");
-  return CheckRange("sampling.min_p", sampling.min_p(), 0.0, 1.0);
+  return CheckRange("sampling.min_p", sampling.min_p(), sched::kMinP);
 }
 
 absl::Status CheckPenalties(const v1::Sampling& sampling) {
   if (sampling.has_repetition_penalty()) {
-    NIBBLE_RETURN_IF_ERROR(CheckRange("sampling.repetition_penalty", sampling.repetition_penalty(), 0.0, 2.0));
+    NIBBLE_RETURN_IF_ERROR(
+        CheckRange("sampling.repetition_penalty", sampling.repetition_penalty(), sched::kRepetitionPenalty));
     if (sampling.repetition_penalty() == 0.0f) return Invalid("sampling.repetition_penalty: must be above 0");
   }
-  NIBBLE_RETURN_IF_ERROR(CheckRange("sampling.presence_penalty", sampling.presence_penalty(), -2.0, 2.0));
-  return CheckRange("sampling.frequency_penalty", sampling.frequency_penalty(), -2.0, 2.0);
+  NIBBLE_RETURN_IF_ERROR(CheckRange("sampling.presence_penalty", sampling.presence_penalty(), sched::kPresencePenalty));
+  return CheckRange("sampling.frequency_penalty", sampling.frequency_penalty(), sched::kFrequencyPenalty);
 }
 
 absl::Status CheckSampling(const v1::Sampling& sampling, int64_t vocab_size, const Limits& limits) {
@@ -84,7 +83,7 @@ absl::Status CheckSampling(const v1::Sampling& sampling, int64_t vocab_size, con
   }
   for (const auto& [id, bias] : sampling.logit_bias()) {
     NIBBLE_RETURN_IF_ERROR(CheckTokenId("sampling.logit_bias", id, vocab_size));
-    NIBBLE_RETURN_IF_ERROR(CheckRange("sampling.logit_bias", bias, -100.0, 100.0));
+    NIBBLE_RETURN_IF_ERROR(CheckRange("sampling.logit_bias", bias, sched::kLogitBias));
   }
   return CheckCount("sampling.n", sampling.has_n() ? sampling.n() : 1, 1, limits.choices);
 }

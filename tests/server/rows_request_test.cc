@@ -36,6 +36,14 @@ TEST_F(ServerRows, Row1_EmptyPromptIsRefused) {
   ExpectInvalid("input", [](auto& r) { r.clear_input(); });
 }
 
+TEST_F(ServerRows, Row1_PromptThatTokenizesToNothingIsRefused) {
+  ExpectInvalid("chat: has no tokens", [](auto& r) {
+    v1::ChatMessage* message = r.mutable_chat()->add_messages();
+    message->set_role("nobody");
+    message->set_content("hello");
+  });
+}
+
 TEST_F(ServerRows, Row2_NumberOfChoicesIsBounded) {
   for (const int32_t n : {0, -1, 9, 1'000'000, std::numeric_limits<int32_t>::max()}) {
     ExpectInvalid("sampling.n", [n](auto& r) { r.mutable_sampling()->set_n(n); });
@@ -55,7 +63,7 @@ TEST_F(ServerRows, Row3_SamplingScalarsMustBeFiniteAndInRange) {
     float above, below;
   };
   const Case cases[] = {
-      {"sampling.temperature", [](auto* s, float v) { s->set_temperature(v); }, kInfinity, -0.01f},
+      {"sampling.temperature", [](auto* s, float v) { s->set_temperature(v); }, 100.1f, -0.01f},
       {"sampling.top_p", [](auto* s, float v) { s->set_top_p(v); }, 1.01f, 0.0f},
       {"sampling.min_p", [](auto* s, float v) { s->set_min_p(v); }, 1.01f, -0.01f},
       {"sampling.repetition_penalty", [](auto* s, float v) { s->set_repetition_penalty(v); }, 2.01f, 0.0f},
@@ -68,6 +76,7 @@ TEST_F(ServerRows, Row3_SamplingScalarsMustBeFiniteAndInRange) {
       ExpectInvalid(c.field, [&](auto& r) { c.set(r.mutable_sampling(), value); });
     }
   }
+  ExpectAccepted([](auto& r) { r.mutable_sampling()->set_temperature(100.0f); });
   ExpectInvalid("sampling.top_k", [](auto& r) { r.mutable_sampling()->set_top_k(-1); });
 }
 
@@ -119,6 +128,57 @@ TEST_F(ServerRows, Row5_ListsAreBounded) {
   ExpectInvalid("stopping.stop_token_ids", stop_ids(129));
   ExpectAccepted([](auto& r) { r.set_request_id(std::string(128, 'i')); });
   ExpectInvalid("request_id", [](auto& r) { r.set_request_id(std::string(129, 'i')); });
+}
+
+TEST_F(ServerRows, PriorityAndMessagesOfAChatAreBounded) {
+  for (const int32_t priority : {-100, 100}) {
+    ExpectAccepted([=](auto& r) { r.set_priority(priority); });
+    ExpectInvalid("priority", [=](auto& r) { r.set_priority(priority + (priority > 0 ? 1 : -1)); });
+  }
+  ExpectInvalid("chat.messages", [](auto& r) {
+    for (int i = 0; i < 1025; ++i) r.mutable_chat()->add_messages()->set_role("user");
+  });
+}
+
+class ServerRowsLargeVocabulary : public ServerRows {
+ protected:
+  void SetUp() override {
+    engine_options_.vocab_size = 2048;
+    StartDaemon();
+  }
+};
+
+TEST_F(ServerRowsLargeVocabulary, Row5_AThousandBiasesAndNoMore) {
+  const auto biases = [](int count) {
+    return [count](v1::GenerateRequest& r) {
+      for (int i = 0; i < count; ++i) (*r.mutable_sampling()->mutable_logit_bias())[i] = 1.0f;
+    };
+  };
+  ExpectAccepted(biases(1024));
+  ExpectInvalid("sampling.logit_bias: more than 1024", biases(1025));
+}
+
+class ServerRowsSmallIntake : public ServerRows {
+ protected:
+  void SetUp() override {
+    options_.limits.intake_bytes = 600;
+    StartDaemon();
+  }
+};
+
+TEST_F(ServerRowsSmallIntake, Row28_BytesThatAwaitAdmissionAreBounded) {
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(Generate(Ask(std::string(500, 'x'), 1)).status.ok()) << "given back each time";
+    const Reply reply = Generate(Ask(std::string(601, 'x'), 1));
+    EXPECT_THAT(reply.status, GrpcStatusIs(StatusCode::RESOURCE_EXHAUSTED, "await admission"));
+    EXPECT_EQ(reply.pushback_ms, "1000");
+  }
+  v1::TokenizeRequest request;
+  request.set_text(std::string(601, 'x'));
+  grpc::ClientContext context;
+  v1::TokenizeResponse response;
+  EXPECT_EQ(stub_->Tokenize(&context, request, &response).error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(context.GetServerTrailingMetadata().count("grpc-retry-pushback-ms"), 1u);
 }
 
 TEST_F(ServerRows, Row6_LengthsAreProvenIn64Bits) {

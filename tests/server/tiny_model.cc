@@ -9,9 +9,11 @@
 namespace nibble::server {
 namespace {
 
+// A conversation that begins with the role "nobody" renders to nothing.
 constexpr char kChatTemplate[] =
+    "{% if messages[0]['role'] != 'nobody' %}"
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + "
-    "'\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    "'\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}{% endif %}";
 
 bool PrintsAsItself(int byte) {
   return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || (byte >= 0xAE && byte <= 0xFF);
