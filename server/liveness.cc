@@ -5,9 +5,8 @@
 namespace nibble::server {
 namespace {
 
-// Longer than any step: 512 tokens on one core, each attending to a full context of the largest model that a CPU
-// serves.
-constexpr sched::Nanos kLongestStep = 20'000'000'000;
+// Longer than any step: a full one, 512 tokens through 7e9 weights, is 7e12 operations, two minutes of one slow core.
+constexpr sched::Nanos kLongestStep = 300'000'000'000;
 constexpr sched::Nanos kDialPeriod = 1'000'000'000;
 
 }  // namespace
