@@ -163,17 +163,19 @@ TEST_F(ServerRows, Row25_CancelInMidPrefill) {
   EXPECT_LT(engine_->PromptTokensRun('x'), 900);
 }
 
+// Some cancels never reach the server and some come when it is too late; enough are sent for one to be in between.
 TEST_F(ServerRows, Row25_CancelBeforeAdmission) {
-  for (int i = 0; i < 50; ++i) {
-    const auto call = Open(Ask("hello", 1000));
-    call->context.TryCancel();
-    EXPECT_EQ(ReadRest(*call).status.error_code(), StatusCode::CANCELLED);
-  }
+  int64_t sent = 0;
+  EXPECT_TRUE(Eventually([&] {
+    for (int i = 0; i < 20; ++i, ++sent) {
+      const auto call = Open(Ask("hello", 1000));
+      call->context.TryCancel();
+      EXPECT_EQ(ReadRest(*call).status.error_code(), StatusCode::CANCELLED);
+    }
+    return sent >= 60 && CancelledAtScrape("client") > 0;
+  }));
   EXPECT_TRUE(Eventually([this] { return Idle(); }));
-  // Some never reach the server, some end before they hear of it; none is counted twice.
-  const int64_t cancelled = CancelledAtScrape("client");
-  EXPECT_GT(cancelled, 0);
-  EXPECT_LE(cancelled, 50);
+  EXPECT_LE(CancelledAtScrape("client"), sent) << "none is counted twice";
 }
 
 TEST_F(ServerRows, Row25_CancelAtTheLastToken) {
