@@ -124,22 +124,27 @@ TEST(Attention, SoftCapBoundsTheScores) {
   ExpectNearNaive(setting, 300);
 }
 
+struct Split {
+  int threads;
+  int chunk;
+};
+
 TEST(Attention, ChunksThreadsAndTargetsGiveTheSameBits) {
   // Three segments, and windows that begin inside the first, the second and the third.
-  const std::vector<float> qkv = RandomQkv(700);
+  const std::vector<float> qkv = RandomQkv(560);
   for (int64_t window : {0, 100, 300}) {
     Setting base;
     base.window = window;
     const std::vector<float> want = RunAttention(base, qkv);
     for (simd::Isa isa : simd::SupportedIsas()) {
-      for (int threads : {1, 2}) {
-        for (int chunk : {1, 45, 700}) {
-          Setting setting = {isa, threads, chunk, window, 0.0f};
-          const std::vector<float> got = RunAttention(setting, qkv);
-          for (size_t i = 0; i < want.size(); ++i) {
-            ASSERT_EQ(std::bit_cast<uint32_t>(got[i]), std::bit_cast<uint32_t>(want[i]))
-                << simd::Name(isa) << " chunk " << chunk << " threads " << threads << " at " << i;
-          }
+      for (const Split& split : {Split{1, 1}, Split{2, 1}, Split{2, 45}, Split{2, 560}}) {
+        // The plainest target is slow, and `want` is its own: one split is enough.
+        if (isa == simd::Isa::kScalar && split.chunk != 45) continue;
+        const Setting setting = {isa, split.threads, split.chunk, window, 0.0f};
+        const std::vector<float> got = RunAttention(setting, qkv);
+        for (size_t i = 0; i < want.size(); ++i) {
+          ASSERT_EQ(std::bit_cast<uint32_t>(got[i]), std::bit_cast<uint32_t>(want[i]))
+              << simd::Name(isa) << " chunk " << split.chunk << " threads " << split.threads << " at " << i;
         }
       }
     }
