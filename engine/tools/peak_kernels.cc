@@ -9,9 +9,10 @@
 #include "hwy/highway.h"
 #include "kvcache/simd/vec16-inl.h"
 
-HWY_BEFORE_NAMESPACE();
 #if HWY_TARGET == HWY_AVX3_DL
-NIBBLE_BEFORE_VNNI
+NIBBLE_BEFORE_VNNI_NAMESPACE();
+#else
+HWY_BEFORE_NAMESPACE();
 #endif
 namespace nibble {
 namespace engine {
@@ -86,9 +87,6 @@ const PeakKernels& Kernels() {
 }  // namespace HWY_NAMESPACE
 }  // namespace engine
 }  // namespace nibble
-#if HWY_TARGET == HWY_AVX3_DL
-NIBBLE_AFTER_VNNI
-#endif
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE

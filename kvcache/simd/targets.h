@@ -18,14 +18,8 @@
 #define NIBBLE_FOR_ISA(isa, expression) (static_cast<void>(isa), HWY_STATIC_NAMESPACE::expression)
 #endif
 
-// Around functions of the AVX-512 target that use VNNI instructions: Highway 1.0.3 checks the processor for them but
-// does not tell the compiler.
-#if defined(__clang__)
-#define NIBBLE_BEFORE_VNNI _Pragma("clang attribute push(__attribute__((target(\"avx512vnni\"))), apply_to = function)")
-#define NIBBLE_AFTER_VNNI _Pragma("clang attribute pop")
-#else
-#define NIBBLE_BEFORE_VNNI _Pragma("GCC push_options") _Pragma("GCC target(\"avx512vnni\")")
-#define NIBBLE_AFTER_VNNI _Pragma("GCC pop_options")
-#endif
+// In place of HWY_BEFORE_NAMESPACE where the AVX-512 target uses VNNI instructions: Highway 1.0.3 checks the processor for
+// them but does not tell the compiler. (Not nested inside it: clang heeds the outer attribute alone.)
+#define NIBBLE_BEFORE_VNNI_NAMESPACE() HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni") static_assert(true, "")
 
 #endif  // NIBBLE_KVCACHE_SIMD_TARGETS_H_

@@ -15,9 +15,10 @@
 #include "hwy/highway.h"
 #include "kvcache/simd/vec16-inl.h"
 
-HWY_BEFORE_NAMESPACE();
 #if HWY_TARGET == HWY_AVX3_DL
-NIBBLE_BEFORE_VNNI
+NIBBLE_BEFORE_VNNI_NAMESPACE();
+#else
+HWY_BEFORE_NAMESPACE();
 #endif
 namespace nibble {
 namespace engine {
@@ -29,11 +30,13 @@ using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary o
 constexpr int kCodeBytes4 = 256;
 constexpr int kCodeBytes8 = 512;
 
+#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX2
 HWY_INLINE int32_t LoadFour(const int8_t* x) {
   int32_t four;
   std::memcpy(&four, x, 4);
   return four;
 }
+#endif
 
 // GroupDot4 / GroupDot8: dots[r] = the 16 outputs' integer dot products of one group with row r.
 
@@ -337,9 +340,6 @@ void QuantizeOneRow(const float* x, int64_t cols, int64_t row, const QuantizedRo
 }  // namespace HWY_NAMESPACE
 }  // namespace engine
 }  // namespace nibble
-#if HWY_TARGET == HWY_AVX3_DL
-NIBBLE_AFTER_VNNI
-#endif
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
