@@ -31,7 +31,8 @@ void ServerFixture::TearDown() {
 
 void ServerFixture::ExpectCanaryAndFreePages() {
   engine_->Release();
-  EXPECT_EQ(Generate(Ask("canary", 16)).text, canary_);
+  const Reply reply = Generate(Ask("canary", 16));
+  EXPECT_EQ(reply.text, canary_) << reply.status.error_code() << ": " << reply.status.error_message();
   EXPECT_TRUE(Eventually([this] { return Idle(); })) << daemon_->streams() << " streams are left";
   const sched::Counters counters = daemon_->Snapshot();
   EXPECT_EQ(counters.pages_free + counters.pages_cached, counters.pages_total);
