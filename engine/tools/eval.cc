@@ -83,8 +83,9 @@ class Evaluation {
       const Runner& runner = **std::find_if(runners_.begin(), runners_.end(),
                                             [&mode](const auto& candidate) { return candidate->mode == mode; });
       const Fidelity& fidelity = runner.fidelity;
-      rows.push_back({mode, kv::FindCodec(mode.kv)->bits, fidelity.perplexity(), fidelity.kl_divergence(),
-                      fidelity.top1(), fidelity.LogitsSha256(), fidelity.tokens(), runner.seconds});
+      rows.push_back({mode, 8.0 * kv::FindCodec(mode.kv)->raw_form(simd::Isa::kScalar).element_bytes,
+                      fidelity.perplexity(), fidelity.kl_divergence(), fidelity.top1(), fidelity.LogitsSha256(),
+                      fidelity.tokens(), runner.seconds});
     }
     return rows;
   }

@@ -21,7 +21,8 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path) {
 int64_t KvBytes(const OpenedModel& model, const std::string& codec, int64_t pages) {
   const ModelConfig& config = model.file.config;
   const Checked heads = Checked(static_cast<uint64_t>(config.num_layers)) * static_cast<uint64_t>(config.num_kv_heads);
-  const auto head_bytes = static_cast<uint64_t>(kv::FindCodec(codec)->head_bytes(config.head_dim));
+  const auto head_bytes =
+      static_cast<uint64_t>(kv::FindCodec(codec)->raw_form(simd::Isa::kScalar).head_bytes(config.head_dim));
   const Checked bytes = heads * head_bytes * static_cast<uint64_t>(pages);
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
   return bytes.FitsIn(kMost) ? static_cast<int64_t>(bytes.value()) : kMost;

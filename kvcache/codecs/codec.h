@@ -1,57 +1,49 @@
-// How one page of one KV head becomes bytes, and how attention reads those bytes.
+// The codecs of the KV cache by name, and what they promise. See page_codec.h for how one works.
 //
-// Rows are appended to an open page one by one. Attention never asks for decoded rows: it asks for *scores* (query rows
-// against the 32 tokens) and for the *mix* of the values by weights.
-//
-// Thread: kernels are pure functions. head_dim is a multiple of 16 everywhere. All kernels of all instruction sets give
-// the same bits, for one row and for many: tokens lie in the lanes for scores, channels in the lanes for the mix.
+// The page-banded rule: a query in page i reads page j raw where j >= i - window_pages or j < sink_pages, and sealed
+// otherwise, whoever asks and in whatever chunk.
 #ifndef NIBBLE_KVCACHE_CODECS_CODEC_H_
 #define NIBBLE_KVCACHE_CODECS_CODEC_H_
 
-#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string_view>
+#include <vector>
 
-#include "kvcache/page.h"
+#include "absl/status/statusor.h"
+#include "kvcache/codecs/calibration.h"
+#include "kvcache/codecs/page_codec.h"
+#include "kvcache/codecs/raw_form.h"
 #include "kvcache/simd/isa.h"
 
 namespace nibble::kv {
 
-// Query rows against one head's page.
-struct ScoresArgs {
-  const std::byte* page = nullptr;
-  int head_dim = 0;
-  const float* queries = nullptr;  // [rows, head_dim], rows `query_stride` floats apart, already scaled
-  int64_t query_stride = 0;
-  int rows = 0;
-  float* scores = nullptr;  // out: [rows, 32], rows `score_stride` floats apart; tokens never written give garbage
-  int64_t score_stride = 0;
+// One rotary position embedding: position p turns pair i by p * frequencies[i] radians.
+struct Rope {
+  bool interleaved = false;         // pairs (2i, 2i + 1); otherwise (i, i + frequencies.size())
+  std::vector<double> frequencies;  // [rotated dimensions / 2]; the other dimensions stay
 };
 
-// mixed[r] += sum over tokens t in [first, last) of weights[r][t] * value[t], t ascending.
-struct MixArgs {
-  const std::byte* page = nullptr;
+// What a codec has to know of a model.
+struct CodecModel {
+  int num_layers = 0;
+  int num_kv_heads = 0;
   int head_dim = 0;
-  const float* weights = nullptr;  // [rows, 32], rows `weight_stride` floats apart
-  int64_t weight_stride = 0;
-  int rows = 0;
-  int first = 0, last = kPageTokens;  // tokens outside are not touched
-  float* mixed = nullptr;             // in and out: [rows, head_dim], rows `mixed_stride` floats apart
-  int64_t mixed_stride = 0;
-};
-
-struct CodecKernels {
-  // Appends one token's key and value ([head_dim] each) at `slot` (0 .. 31) of an open page.
-  void (*store)(std::byte* page, int head_dim, int slot, const float* key, const float* value);
-  void (*scores)(const ScoresArgs& args);
-  void (*mix)(const MixArgs& args);
+  int64_t max_pages = 0;           // of one sequence
+  std::vector<Rope> ropes;         // the distinct ones
+  std::vector<int> rope_of_layer;  // [num_layers], into ropes
 };
 
 struct Codec {
   std::string_view name;
-  double bits;                              // per element, with all parameters
-  int64_t (*head_bytes)(int64_t head_dim);  // of one head of one page of one layer
-  const CodecKernels& (*kernels)(simd::Isa isa);
+  int window_pages;
+  int sink_pages;
+  bool calibrated;  // needs a Calibration
+  const RawForm& (*raw_form)(simd::Isa isa);
+  // nullptr: pages stay raw, and the two numbers above mean nothing. `calibration` must outlive the codec.
+  // INVALID_ARGUMENT for a model or calibration that the codec cannot serve, saying why.
+  absl::StatusOr<std::unique_ptr<PageCodec>> (*create)(const CodecModel& model, const Calibration* calibration,
+                                                       simd::Isa isa);
 };
 
 // nullptr for a name that is not in the table.

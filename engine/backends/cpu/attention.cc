@@ -16,7 +16,7 @@ int Group(const AttentionShape& shape) { return shape.num_heads / shape.num_kv_h
 }  // namespace
 
 CpuAttention::CpuAttention(simd::Isa isa, WorkerPool& pool, const KvPool& kv)
-    : codec_(kv.codec().kernels(isa)),
+    : codec_(kv.codec().raw_form(isa)),
       kernels_(AttentionKernelsFor(isa)),
       row_kernels_(RowKernelsFor(isa)),
       pool_(pool),

@@ -80,7 +80,7 @@ class CpuAttention {
   void WriteOut(const Tile& tile, const AttentionCall& call, const Partial& partial);
   static Range Visible(const Tile& tile, const AttentionCall& call, int row, int64_t start, int64_t tokens);
 
-  const kv::CodecKernels& codec_;
+  const kv::RawForm& codec_;
   const AttentionKernels& kernels_;
   const RowKernels& row_kernels_;
   WorkerPool& pool_;

@@ -178,7 +178,7 @@ void CpuBackend::RopeAngles(absl::Span<const SequenceRows> batch, const RopeShap
 void CpuBackend::RopeStoreKv(absl::Span<const SequenceRows> batch, const AttentionShape& shape, const RopeShape& rope,
                              View angles, int layer, View qkv) {
   const int dim = shape.head_dim, half = rope.dims / 2;
-  const auto store = kv_.codec().kernels(isa_).store;
+  const auto store = kv_.codec().raw_form(isa_).store;
   const auto rotate = rope.interleaved ? rows_.rope_pairs : rows_.rope_halves;
   ForBatchRows(pool_, batch, [&](const SequenceRows& sequence, int64_t r) {
     const int64_t position = sequence.position + r;

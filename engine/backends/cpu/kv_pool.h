@@ -26,7 +26,8 @@ class KvPool {
   }
 
   static int64_t PageBytes(const kv::Codec& codec, const KvShape& shape) {
-    return int64_t{shape.num_layers} * shape.num_kv_heads * codec.head_bytes(shape.head_dim);
+    return int64_t{shape.num_layers} * shape.num_kv_heads *
+           codec.raw_form(simd::Isa::kScalar).head_bytes(shape.head_dim);
   }
 
  private:
@@ -36,7 +37,7 @@ class KvPool {
 };
 
 inline absl::Status KvPool::Allocate(const KvShape& shape, int64_t num_pages) {
-  head_bytes_ = codec_.head_bytes(shape.head_dim);
+  head_bytes_ = codec_.raw_form(simd::Isa::kScalar).head_bytes(shape.head_dim);
   layer_bytes_ = shape.num_kv_heads * head_bytes_;
   page_bytes_ = PageBytes(codec_, shape);
   int64_t bytes = 0;

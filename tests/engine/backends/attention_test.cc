@@ -8,7 +8,7 @@
 #include "engine/backends/cpu/cpu_backend.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kvcache/codecs/plain.h"
+#include "kvcache/codecs/codec.h"
 #include "kvcache/simd/half.h"
 #include "tests/base/status_matchers.h"
 #include "tests/engine/backends/random_tensor.h"
@@ -155,13 +155,13 @@ TEST(Attention, WhatWasNeverWrittenIsNeverRead) {
   // Pages poisoned with NaN, as a recycled page may hold anything.
   const std::vector<float> qkv = RandomQkv(40);
   for (simd::Isa isa : simd::SupportedIsas()) {
-    std::vector<uint16_t> page(kv::F16HeadBytes(32) / 2, 0x7FFF);
+    std::vector<uint16_t> page(2 * 32 * 32, 0x7FFF);
     auto* bytes = reinterpret_cast<std::byte*>(page.data());
-    const kv::CodecKernels& kernels = kv::kF16Codec.kernels(isa);
-    for (int slot = 0; slot < 3; ++slot) kernels.store(bytes, 32, slot, &qkv[slot * 32], &qkv[640 + slot * 32]);
+    const kv::RawForm& form = kv::RawFormF16(isa);
+    for (int slot = 0; slot < 3; ++slot) form.store(bytes, 32, slot, &qkv[slot * 32], &qkv[640 + slot * 32]);
     std::vector<float> weights(32, 0.25f), mixed(32), scores(32);
-    kernels.mix({bytes, 32, weights.data(), 32, 1, 0, 3, mixed.data(), 32});
-    kernels.scores({bytes, 32, qkv.data(), 32, 1, scores.data(), 32});
+    form.mix({bytes, 32, weights.data(), 32, 1, 0, 3, mixed.data(), 32});
+    form.scores({bytes, 32, qkv.data(), 32, 1, scores.data(), 32});
     for (float value : mixed) EXPECT_TRUE(std::isfinite(value));
     for (int t = 0; t < 32; ++t) EXPECT_EQ(std::isfinite(scores[t]), t < 3) << t;
   }

@@ -1,11 +1,11 @@
-#include "kvcache/codecs/plain.h"
+#include "kvcache/codecs/raw_form.h"
 
 #include <algorithm>
 
 #include "kvcache/simd/targets.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kvcache/codecs/plain.cc"
+#define HWY_TARGET_INCLUDE "kvcache/codecs/raw_form.cc"
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
 #include "hwy/highway.h"
@@ -36,7 +36,7 @@ HWY_INLINE const Element* Values(const std::byte* page, int head_dim) {
 
 // `kRows` queries against the page: each key channel is loaded once for all of them.
 template <typename Element, int kRows>
-void ScoreRows(const ScoresArgs& a, int first_row) {
+void ScoreRows(const RawScoresArgs& a, int first_row) {
   const Element* keys = Keys<Element>(a.page);
   const float* queries = a.queries + first_row * a.query_stride;
   V16 low[kRows], high[kRows];
@@ -59,7 +59,7 @@ void ScoreRows(const ScoresArgs& a, int first_row) {
 
 // `kRows` weighted sums over 16 * kChunks channels starting at `channel`.
 template <typename Element, int kRows, int kChunks>
-void MixBlock(const MixArgs& a, int first_row, int channel) {
+void MixBlock(const RawMixArgs& a, int first_row, int channel) {
   const Element* values = Values<Element>(a.page, a.head_dim) + channel;
   const float* weights = a.weights + first_row * a.weight_stride;
   float* mixed = a.mixed + first_row * a.mixed_stride + channel;
@@ -81,14 +81,14 @@ void MixBlock(const MixArgs& a, int first_row, int channel) {
 }
 
 template <typename Element, int kRows>
-void MixRows(const MixArgs& a, int first_row) {
+void MixRows(const RawMixArgs& a, int first_row) {
   int channel = 0;
   for (; channel + 32 <= a.head_dim; channel += 32) MixBlock<Element, kRows, 2>(a, first_row, channel);
   if (channel < a.head_dim) MixBlock<Element, kRows, 1>(a, first_row, channel);
 }
 
 template <typename Element>
-void Scores(const ScoresArgs& a) {
+void Scores(const RawScoresArgs& a) {
   int row = 0;
   for (; row + 6 <= a.rows; row += 6) ScoreRows<Element, 6>(a, row);
   for (; row + 3 <= a.rows; row += 3) ScoreRows<Element, 3>(a, row);
@@ -96,7 +96,7 @@ void Scores(const ScoresArgs& a) {
 }
 
 template <typename Element>
-void Mix(const MixArgs& a) {
+void Mix(const RawMixArgs& a) {
   int row = 0;
   for (; row + 6 <= a.rows; row += 6) MixRows<Element, 6>(a, row);
   for (; row + 3 <= a.rows; row += 3) MixRows<Element, 3>(a, row);
@@ -116,9 +116,9 @@ void StoreRow(std::byte* page, int head_dim, int slot, const float* key, const f
 }
 
 template <typename Element>
-const CodecKernels& Kernels() {
-  static constexpr CodecKernels kKernels = {StoreRow<Element>, Scores<Element>, Mix<Element>};
-  return kKernels;
+const RawForm& Form() {
+  static constexpr RawForm kForm = {sizeof(Element), StoreRow<Element>, Scores<Element>, Mix<Element>};
+  return kForm;
 }
 
 }  // namespace
@@ -130,8 +130,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace nibble::kv {
 
-const CodecKernels& F16Kernels(simd::Isa isa) { return NIBBLE_FOR_ISA(isa, Kernels<uint16_t>()); }
-const CodecKernels& F32Kernels(simd::Isa isa) { return NIBBLE_FOR_ISA(isa, Kernels<float>()); }
+const RawForm& RawFormF16(simd::Isa isa) { return NIBBLE_FOR_ISA(isa, Form<uint16_t>()); }
+const RawForm& RawFormF32(simd::Isa isa) { return NIBBLE_FOR_ISA(isa, Form<float>()); }
 
 }  // namespace nibble::kv
 #endif  // HWY_ONCE
