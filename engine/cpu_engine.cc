@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/backends/cpu/cpu_backend.h"
+#include "engine/models/kv_codec_model.h"
 #include "engine/sampling/sampler.h"
 #include "kvcache/base/check.h"
 #include "kvcache/base/status_macros.h"
@@ -19,24 +20,18 @@ constexpr int64_t kLogitRows = 64;
 
 class ModelEngine : public CpuEngine {
  public:
-  ModelEngine(const EngineOptions& options, simd::Isa isa, const kv::Codec& codec, std::unique_ptr<WorkerPool> pool)
-      : options_(options), isa_(isa), pool_(std::move(pool)), backend_(isa, *pool_, codec) {}
+  ModelEngine(const EngineOptions& options, simd::Isa isa, const kv::Codec& codec,
+              std::unique_ptr<kv::PageCodec> page_codec, std::unique_ptr<WorkerPool> pool)
+      : options_(options),
+        isa_(isa),
+        codec_(codec),
+        page_codec_(std::move(page_codec)),
+        pool_(std::move(pool)),
+        backend_(isa, *pool_, codec.raw_form(isa), page_codec_.get()) {}
 
-  absl::Status Load(const ModelFile& file, const kv::Codec& codec) {
+  absl::Status Load(const ModelFile& file) {
     const ModelConfig& config = file.config;
-    const KvShape shape = {static_cast<int>(config.num_layers), static_cast<int>(config.num_kv_heads),
-                           static_cast<int>(config.head_dim)};
-    page_bytes_ = KvPool::PageBytes(codec, shape);
-    num_pages_ = options_.kv_memory_bytes / page_bytes_;
-    if (num_pages_ < 1) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("kv_memory: ", options_.kv_memory_bytes, " bytes hold no page of ", page_bytes_));
-    }
-    if (num_pages_ > std::numeric_limits<kv::PageId>::max()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("kv_memory: ", options_.kv_memory_bytes, " bytes are more pages than can be numbered"));
-    }
-    NIBBLE_RETURN_IF_ERROR(backend_.AllocateKv(shape, num_pages_));
+    NIBBLE_RETURN_IF_ERROR(AllocateKv(config));
     const ModelLoadOptions load = {options_.weights, options_.activations, options_.step_tokens,
                                    std::min(kLogitRows, options_.step_tokens)};
     NIBBLE_ASSIGN_OR_RETURN(model_, Model::Load(config, *file.weights, backend_, load));
@@ -63,12 +58,17 @@ class ModelEngine : public CpuEngine {
 
   int64_t vocab_size() const override { return model_->config().vocab_size; }
   int64_t context_length() const override { return model_->config().context_length; }
-  int64_t num_pages() const override { return num_pages_; }
+  kv::CacheShape cache_shape() const override { return cache_shape_; }
   int64_t max_step_tokens() const override { return options_.step_tokens; }
   int64_t max_sequences() const override { return options_.max_sequences; }
   simd::Isa isa() const override { return isa_; }
   ModelCost cost() const override { return model_->cost(); }
-  int64_t page_bytes() const override { return page_bytes_; }
+  const KvCosts& kv_costs() const override { return kv_costs_; }
+  double kv_bits() const override {
+    const ModelConfig& config = model_->config();
+    const int64_t elements = 2 * kv::kPageTokens * config.num_layers * config.num_kv_heads * config.head_dim;
+    return 8.0 * static_cast<double>(kv_costs_.page_bytes) / static_cast<double>(elements);
+  }
 
  private:
   // A row whose logits somebody asked for.
@@ -76,6 +76,26 @@ class ModelEngine : public CpuEngine {
     size_t sequence;
     int64_t index;  // among the sequence's logit rows
   };
+
+  absl::Status AllocateKv(const ModelConfig& config) {
+    const KvShape shape = {static_cast<int>(config.num_layers), static_cast<int>(config.num_kv_heads),
+                           static_cast<int>(config.head_dim)};
+    const int64_t raw_bytes = RawPageBytes(codec_.raw_form(isa_), shape);
+    kv_costs_.page_bytes = raw_bytes;
+    if (page_codec_ != nullptr) {
+      const int64_t passing = options_.step_tokens / kv::kPageTokens * (raw_bytes / shape.num_layers);
+      kv_costs_ = {page_codec_->page_bytes(), raw_bytes,        page_codec_->table_bytes(), passing,
+                   codec_.window_pages,       codec_.sink_pages};
+    }
+    if (options_.kv_pages > 0) {
+      cache_shape_ = {options_.kv_pages, page_codec_ == nullptr ? 0 : options_.kv_pages, kv_costs_.window_pages,
+                      kv_costs_.sink_pages};
+    } else {
+      NIBBLE_ASSIGN_OR_RETURN(cache_shape_, DivideKvMemory(options_.kv_memory_bytes, kv_costs_, config.context_length,
+                                                           options_.max_sequences));
+    }
+    return backend_.AllocateKv(shape, cache_shape_, options_.step_tokens);
+  }
 
   size_t LogitBlock() const { return static_cast<size_t>(std::min(kLogitRows, options_.step_tokens)); }
 
@@ -89,7 +109,23 @@ class ModelEngine : public CpuEngine {
     for (const absl::Span<const int32_t> ids : {step.tokens, step.targets}) {
       for (const int32_t id : ids) NIBBLE_CHECK(id >= 0 && id < vocab_size());
     }
-    for (const kv::PageId page : step.pages) NIBBLE_CHECK(page >= 0 && page < num_pages_);
+    for (const kv::PageId page : step.pages) NIBBLE_CHECK(page >= 0 && page < cache_shape_.num_pages);
+    if (cache_shape_.in_place()) return;
+    NIBBLE_CHECK(step.raw_slots.size() == step.pages.size());
+    for (int64_t page = 0; page * kv::kPageTokens < step.position; ++page) {
+      NIBBLE_CHECK(step.raw_slots[page] != kv::kNoRawSlot || !cache_shape_.ReadsRaw(page, step.position));
+    }
+    for (const kv::RawSlot slot : step.raw_slots) NIBBLE_CHECK(slot >= kv::kNoRawSlot && slot < cache_shape_.raw_slots);
+  }
+
+  // Pages that the step begins and fills, and that nobody reads raw after it, pass through places of the engine's own.
+  absl::Span<const kv::RawSlot> WithPassingPlaces(const SequenceStep& step) {
+    std::vector<kv::RawSlot>& slots = raw_slots_.emplace_back(step.raw_slots.begin(), step.raw_slots.end());
+    const int64_t end = step.position + static_cast<int64_t>(step.tokens.size());
+    for (int64_t page = kv::PagesFor(step.position); page < end / kv::kPageTokens; ++page) {
+      if (slots[page] == kv::kNoRawSlot) slots[page] = static_cast<kv::RawSlot>(cache_shape_.raw_slots + passing_++);
+    }
+    return slots;
   }
 
   void GatherBatch() {
@@ -98,12 +134,16 @@ class ModelEngine : public CpuEngine {
     sequences_.clear();
     logit_rows_.clear();
     row_indices_.clear();
+    raw_slots_.clear();
+    raw_slots_.reserve(plan_->sequences.size());
+    passing_ = 0;
     for (size_t s = 0; s < plan_->sequences.size(); ++s) {
       const SequenceStep& step = plan_->sequences[s];
       const int64_t first = static_cast<int64_t>(ids_.size()), count = static_cast<int64_t>(step.tokens.size());
       CheckStep(step);
       ids_.insert(ids_.end(), step.tokens.begin(), step.tokens.end());
-      sequences_.push_back({first, count, step.position, step.pages});
+      sequences_.push_back({first, count, step.position, step.pages,
+                            cache_shape_.in_place() ? step.raw_slots : WithPassingPlaces(step)});
       for (int64_t i = 0; i < step.logit_rows; ++i) {
         logit_rows_.push_back({s, i});
         row_indices_.push_back(first + count - step.logit_rows + i);
@@ -155,17 +195,21 @@ class ModelEngine : public CpuEngine {
 
   const EngineOptions options_;
   const simd::Isa isa_;
+  const kv::Codec& codec_;
+  const std::unique_ptr<kv::PageCodec> page_codec_;  // nullptr: pages stay raw
   const std::unique_ptr<WorkerPool> pool_;
   CpuBackend backend_;
   std::unique_ptr<Model> model_;
   std::vector<Sampler> samplers_;  // per thread
-  int64_t page_bytes_ = 0;
-  int64_t num_pages_ = 0;
+  KvCosts kv_costs_;
+  kv::CacheShape cache_shape_;
 
   const StepPlan* plan_ = nullptr;
   StepResult result_;
   std::vector<int32_t> ids_;
   std::vector<SequenceRows> sequences_;
+  std::vector<std::vector<kv::RawSlot>> raw_slots_;  // of the sequences, with passing places
+  int64_t passing_ = 0;                              // places given out
   std::vector<LogitRow> logit_rows_;
   std::vector<int64_t> row_indices_;  // into the batch, parallel to logit_rows_
   std::vector<char> row_faulted_;     // of the current block of logits
@@ -187,6 +231,16 @@ absl::Status CheckOptions(const EngineOptions& options, const ModelConfig& confi
     return absl::InvalidArgumentError(absl::StrCat("head_dim: ", config.head_dim, " is not a multiple of 16"));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<kv::PageCodec>> CreatePageCodec(const kv::Codec& codec, const EngineOptions& options,
+                                                               const ModelFile& file, simd::Isa isa) {
+  if (codec.create == nullptr) return nullptr;
+  if (codec.calibrated && options.calibration == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("kv_calibration: the codec ", std::string(codec.name),
+                                                   " needs one; make it with `nibble calibrate`"));
+  }
+  return codec.create(CodecModelOf(file.config), options.calibration.get(), isa);
 }
 
 }  // namespace
@@ -212,9 +266,10 @@ absl::StatusOr<std::unique_ptr<CpuEngine>> CreateEngine(const EngineOptions& opt
   if (codec == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("kv: '", options.kv_codec, "' is not a codec of this build"));
   }
+  NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<kv::PageCodec> page_codec, CreatePageCodec(*codec, options, file, isa));
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<WorkerPool> pool, WorkerPool::Create(options.threads));
-  auto engine = std::make_unique<ModelEngine>(options, isa, *codec, std::move(pool));
-  NIBBLE_RETURN_IF_ERROR(engine->Load(file, *codec));
+  auto engine = std::make_unique<ModelEngine>(options, isa, *codec, std::move(page_codec), std::move(pool));
+  NIBBLE_RETURN_IF_ERROR(engine->Load(file));
   return engine;
 }
 

@@ -10,8 +10,10 @@
 #include "absl/status/statusor.h"
 #include "engine/backends/backend.h"
 #include "engine/engine.h"
+#include "engine/kv_memory.h"
 #include "engine/models/model.h"
 #include "engine/weights/model_file.h"
+#include "kvcache/codecs/calibration.h"
 #include "kvcache/simd/isa.h"
 
 namespace nibble::engine {
@@ -24,10 +26,12 @@ struct EngineOptions {
   ActivationMode activations = ActivationMode::kA8;
   std::string kv_codec = "f16";
   int threads = 1;
-  int64_t kv_memory_bytes = int64_t{256} << 20;  // becomes whole pages; at least one sequence of one page
-  int64_t max_sequences = 64;                    // of one step
-  int64_t step_tokens = 512;                     // of one step, all sequences together
-  std::string isa;                               // "scalar", "avx2", "avx512"; empty: the best this machine has
+  std::shared_ptr<const kv::Calibration> calibration;  // of the codecs that need one
+  int64_t kv_memory_bytes = int64_t{256} << 20;        // becomes whole pages and raw slots; at least one page
+  int64_t kv_pages = 0;                                // not 0: so many pages, each with a raw slot, whatever they take
+  int64_t max_sequences = 64;                          // of one step
+  int64_t step_tokens = 512;                           // of one step, all sequences together
+  std::string isa;                                     // "scalar", "avx2", "avx512"; empty: the best this machine has
 };
 
 // Parses the values of --weights and --activations. INVALID_ARGUMENT names the flag and what it may be.
@@ -39,7 +43,9 @@ class CpuEngine : public Engine {
  public:
   virtual simd::Isa isa() const = 0;
   virtual ModelCost cost() const = 0;
-  virtual int64_t page_bytes() const = 0;
+  virtual const KvCosts& kv_costs() const = 0;
+  // Per element of a sealed page, with all parameters.
+  virtual double kv_bits() const = 0;
 };
 
 // `file` must outlive the engine (the embedding is read from it). INVALID_ARGUMENT for options that contradict each

@@ -32,6 +32,9 @@ struct SequenceStep {
   // Page table from position 0; covers position + tokens.size(). K and V of `tokens` are written into these pages;
   // positions below `position` must have been written by earlier steps or come from sealed pages.
   absl::Span<const kv::PageId> pages;
+  // The slot of each page's raw form, or kv::kNoRawSlot; empty where the cache has none. Pages that the step's queries
+  // read raw have one, but for pages that the step itself begins and nobody reads raw after it.
+  absl::Span<const kv::RawSlot> raw_slots;
   // Logits are computed for the last `logit_rows` of `tokens` (0 for a prompt chunk that is not the last).
   int64_t logit_rows = 0;
   // Draws a token from the last row. REQUIRES: logit_rows >= 1.
@@ -69,14 +72,14 @@ class Engine {
   virtual ~Engine() = default;
 
   // Starts one step. REQUIRES: no step in flight; total tokens <= max_step_tokens(); sequences <= max_sequences(); ids
-  // below vocab_size(), pages below num_pages().
+  // below vocab_size(), pages and raw slots of cache_shape().
   virtual void Launch(const StepPlan& plan) = 0;
   // Waits for the step and returns its results, valid until the next Launch.
   virtual const StepResult& Await() = 0;
 
   virtual int64_t vocab_size() const = 0;
   virtual int64_t context_length() const = 0;  // tokens, prompt and generated together
-  virtual int64_t num_pages() const = 0;       // pages of kv::kPageTokens tokens
+  virtual kv::CacheShape cache_shape() const = 0;
   virtual int64_t max_step_tokens() const = 0;
   virtual int64_t max_sequences() const = 0;
 };

@@ -16,6 +16,9 @@ struct Counters {
   int64_t pages_total = 0;
   int64_t pages_free = 0;    // held by nobody and not indexed
   int64_t pages_cached = 0;  // held by the prefix index alone: free on demand
+  int64_t raw_slots_total = 0;
+  int64_t raw_slots_free = 0;
+  int64_t raw_slots_cached = 0;  // twins that nobody reads: free on demand
   // Counters.
   int64_t preemptions = 0;
   int64_t recomputed_tokens = 0;

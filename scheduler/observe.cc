@@ -22,6 +22,9 @@ Counters Scheduler::counters() const {
   counters.pages_total = pages.total;
   counters.pages_free = pages.free;
   counters.pages_cached = pages.idle;
+  counters.raw_slots_total = pages.raw_slots;
+  counters.raw_slots_free = pages.raw_free;
+  counters.raw_slots_cached = pages.raw_twins;
   return counters;
 }
 

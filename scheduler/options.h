@@ -7,6 +7,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "kvcache/page.h"
 #include "kvcache/siphash.h"
 #include "scheduler/request.h"
 
@@ -34,13 +35,13 @@ struct SchedulerOptions {
 struct Limits {
   int64_t vocab_size = 0;
   int64_t context_length = 0;
-  int64_t num_pages = 0;
+  kv::CacheShape cache;
   int64_t max_step_tokens = 0;
   int64_t max_sequences = 0;
 };
 
 inline Limits LimitsOf(const engine::Engine& engine) {
-  return {engine.vocab_size(), engine.context_length(), engine.num_pages(), engine.max_step_tokens(),
+  return {engine.vocab_size(), engine.context_length(), engine.cache_shape(), engine.max_step_tokens(),
           engine.max_sequences()};
 }
 

@@ -100,6 +100,10 @@ bool Scheduler::HasRoomFor(const Sequence& sequence) const {
 bool Scheduler::TryStart(Sequence& sequence, Nanos now) {
   const int64_t most = ObtainablePages(sequence);
   if (shortage_.sequence == &sequence && most <= shortage_.pages) return false;
+  if (!MakeRoomForLease(sequence)) {
+    shortage_ = {&sequence, most};
+    return false;
+  }
   if (sequence.tokens.empty()) sequence.tokens = sequence.request->request.prompt;
   // Positions whose prompt logprobs are owed have to be computed even if their pages are at hand.
   const absl::Span<const int32_t> tokens = sequence.tokens;
@@ -118,6 +122,15 @@ bool Scheduler::TryStart(Sequence& sequence, Nanos now) {
   if (!sequence.started) NoteFirstStart(sequence, now);
   counters_.recomputed_tokens += std::max<int64_t>(0, sequence.lost - sequence.computed);
   Run(sequence);
+  return true;
+}
+
+// The cache has raw slots for so many leases and no more.
+bool Scheduler::MakeRoomForLease(const Sequence& sequence) {
+  if (cache_.num_leases() < cache_.max_leases()) return true;
+  Sequence& victim = VictimOfGrowth();
+  if (!YieldsTo(victim, sequence)) return false;
+  Preempt(victim);
   return true;
 }
 
@@ -154,7 +167,7 @@ void Scheduler::FillPlan() {
     for (Sequence* sequence : running_) {
       if (!sequence->runnable() || (sequence->remaining() == 1) != decodes) continue;
       if (budget == 0 || static_cast<int64_t>(rows_.size()) == options_.max_sequences) return;
-      const int64_t num_tokens = ChunkSize(*sequence, budget);
+      const int64_t num_tokens = WithRawSlots(*sequence, ChunkSize(*sequence, budget));
       AddRow(*sequence, num_tokens);
       budget -= num_tokens;
     }
@@ -174,6 +187,16 @@ int64_t Scheduler::ChunkSize(const Sequence& sequence, int64_t budget) const {
   return end > sequence.computed ? end - sequence.computed : most;
 }
 
+// Where raw slots are short, a chunk ends with the page that it begins in.
+int64_t Scheduler::WithRawSlots(Sequence& sequence, int64_t num_tokens) {
+  const int64_t first = sequence.computed;
+  if (cache_.GrowRaw(sequence.lease, first, first + num_tokens)) return num_tokens;
+  num_tokens = std::min(num_tokens, kv::kPageTokens - first % kv::kPageTokens);
+  const bool grown = cache_.GrowRaw(sequence.lease, first, first + num_tokens);
+  NIBBLE_CHECK(grown);
+  return num_tokens;
+}
+
 void Scheduler::AddRow(Sequence& sequence, int64_t num_tokens) {
   const LiveRequest& live = *sequence.request;
   const Request& request = live.request;
@@ -182,6 +205,7 @@ void Scheduler::AddRow(Sequence& sequence, int64_t num_tokens) {
   step.tokens = tokens.subspan(sequence.computed, num_tokens);
   step.position = sequence.computed;
   step.pages = sequence.lease.pages();
+  step.raw_slots = sequence.lease.raw_slots();
   const bool samples = num_tokens == sequence.remaining();
   if (samples) {
     const int64_t generated = static_cast<int64_t>(tokens.size() - request.prompt.size());

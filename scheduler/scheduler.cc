@@ -27,7 +27,7 @@ Scheduler::Scheduler(const SchedulerOptions& options, const Limits& limits)
     : options_(Bounded(options, limits)),
       limits_(limits),
       admission_(options_, limits),
-      cache_(limits.num_pages, options.prefix_key ? *options.prefix_key : RandomKey()),
+      cache_(limits.cache, options.prefix_key ? *options.prefix_key : RandomKey()),
       waiting_([this](const std::string& tenant) { return tenants_.at(tenant).last_start; }) {
   NIBBLE_CHECK(options_.step_tokens >= 1 && options_.max_sequences >= 1);
 }

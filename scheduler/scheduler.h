@@ -110,6 +110,7 @@ class Scheduler {
   void StartWaiting(Nanos now);
   bool HasRoomFor(const Sequence& sequence) const;
   bool TryStart(Sequence& sequence, Nanos now);
+  bool MakeRoomForLease(const Sequence& sequence);
   void NoteFirstStart(Sequence& sequence, Nanos now);
   void Run(Sequence& sequence);
   static bool YieldsTo(const Sequence& victim, const Sequence& sequence);
@@ -118,6 +119,7 @@ class Scheduler {
   void Preempt(Sequence& sequence);
   void FillPlan();
   int64_t ChunkSize(const Sequence& sequence, int64_t budget) const;
+  int64_t WithRawSlots(Sequence& sequence, int64_t num_tokens);
   void AddRow(Sequence& sequence, int64_t num_tokens);
 
   // commit.cc

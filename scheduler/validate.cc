@@ -69,8 +69,8 @@ absl::Status CheckSize(const Request& request, const Limits& limits) {
   if (tokens > limits.context_length) {
     return Invalid("max_tokens", absl::StrCat(sum, "exceed the context of ", limits.context_length));
   }
-  if (kv::PagesFor(tokens) > limits.num_pages) {
-    return Invalid("max_tokens", absl::StrCat(sum, "need more than the KV cache holds: ", limits.num_pages,
+  if (kv::PagesFor(tokens) > limits.cache.num_pages) {
+    return Invalid("max_tokens", absl::StrCat(sum, "need more than the KV cache holds: ", limits.cache.num_pages,
                                               " pages of ", kv::kPageTokens));
   }
   return absl::OkStatus();

@@ -87,7 +87,7 @@ absl::Status Serve(const std::vector<std::string>&) {
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<ServedModel> model, LoadModel(load_options));
   const std::string name = model->name;
   const absl::Status chat = model->chat_template.status();
-  const int64_t pages = model->engine->num_pages();
+  const int64_t pages = model->engine->cache_shape().num_pages;
   const DaemonOptions options = DaemonOptionsFromFlags(*model);
   PrepareProcess(options.limits.open_files);
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<Daemon> started, Daemon::Start(std::move(model), options));

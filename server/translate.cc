@@ -206,7 +206,7 @@ absl::Status CheckPromptLength(const char* field, int64_t tokens, int64_t contex
 
 // Tokens that each choice may generate where the client did not say: what the context and the pool leave, at least one.
 int64_t RoomFor(int64_t prompt, int64_t choices, const engine::Engine& engine) {
-  const int64_t pages_left = engine.num_pages() - kv::PagesFor(prompt);
+  const int64_t pages_left = engine.cache_shape().num_pages - kv::PagesFor(prompt);
   const int64_t room = std::min(engine.context_length() - prompt, (pages_left / choices - 1) * kv::kPageTokens);
   return std::max<int64_t>(room, 1);
 }

@@ -55,6 +55,9 @@ struct SequenceRows {
   int64_t num_rows = 0;
   int64_t position = 0;  // of first_row
   absl::Span<const kv::PageId> pages;
+  // Beside each page the slot of its raw form, where it has one. Numbers from the cache's raw_slots on are places that
+  // last as long as the step. Empty where pages are raw in their own place.
+  absl::Span<const kv::RawSlot> raw_slots;
 };
 
 struct AttentionShape {
@@ -88,7 +91,8 @@ class Backend {
   virtual absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) = 0;
   // Working memory, zeroed, owned by the backend. RESOURCE_EXHAUSTED if memory ends.
   virtual absl::StatusOr<View> AllocateView(int64_t rows, int64_t cols) = 0;
-  virtual absl::Status AllocateKv(const KvShape& shape, int64_t num_pages) = 0;
+  // `step_tokens`: rows of the largest batch.
+  virtual absl::Status AllocateKv(const KvShape& shape, const kv::CacheShape& cache, int64_t step_tokens) = 0;
 
   // Run time, in a step.
   // out[i] = scale * row ids[i] of the table.
@@ -107,7 +111,8 @@ class Backend {
   // sines.
   virtual void RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base,
                           double linear_factor, View angles) = 0;
-  // Rotates q and k, which lie as q | k | v in the columns of qkv, and stores k and v into the pages.
+  // Rotates q and k, which lie as q | k | v in the columns of qkv, stores k and v into the pages, and seals the pages
+  // that are now full.
   virtual void RopeStoreKv(absl::Span<const SequenceRows> batch, const AttentionShape& shape, const RopeShape& rope,
                            View angles, int layer, View qkv) = 0;
   // out = softmax(scale * q k^T over the visible positions) v. window 0: all positions up to the row's own; otherwise

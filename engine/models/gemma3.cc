@@ -37,7 +37,7 @@ class Gemma3 : public Decoder {
     NormInput(layer.attention_norm);
     ProjectQkv(layer);
     NormQueriesKeys(layer);
-    if (IsLocal(index)) {
+    if (config().IsLocal(index)) {
       Attend(index, local_rope_, config().sliding_window);
     } else {
       Attend(index, global_rope(), /*window=*/0);
@@ -50,8 +50,6 @@ class Gemma3 : public Decoder {
   }
 
  private:
-  bool IsLocal(int index) { return config().sliding_pattern > 0 && (index + 1) % config().sliding_pattern != 0; }
-
   Rope local_rope_;
 };
 

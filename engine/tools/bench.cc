@@ -131,7 +131,7 @@ BenchRow RowOf(const Work& work, const std::string& kv, const CpuEngine& engine,
   const double cached = static_cast<double>(work.batch) * static_cast<double>(work.depth + work.tokens / 2);
   const double bytes = steps * static_cast<double>(cost.layer_weight_bytes) +
                        (prefill ? 1.0 : steps) * static_cast<double>(cost.head_weight_bytes) +
-                       steps * cached * static_cast<double>(engine.page_bytes()) / kv::kPageTokens;
+                       steps * cached * static_cast<double>(engine.kv_costs().page_bytes) / kv::kPageTokens;
   BenchRow row = {work.kind, work.batch, work.depth, kv, tokens / seconds, macs / seconds * 1e-9, 0.0, 0.0};
   row.of_compute_peak = row.gmacs / machine.int8_gmacs;
   row.of_bandwidth_peak = bytes / seconds * 1e-9 / machine.read_gbps;
@@ -188,7 +188,7 @@ absl::StatusOr<BenchReport> Bench(const OpenedModel& model, const BenchOptions& 
     NIBBLE_ASSIGN_OR_RETURN(const std::unique_ptr<CpuEngine> engine, EngineFor(model, options, codec, all));
     if (report.machine.cpu.empty()) report.machine = MeasureMachine(engine->isa(), ThreadsFromFlags());
     CodecBench bench(*engine, model.file.config.vocab_size);
-    bench.TouchPages(engine->num_pages());
+    bench.TouchPages(engine->cache_shape().num_pages);
     const int64_t runs = static_cast<int64_t>(options.codecs.size() * all.size()) * options.repeat;
     for (int64_t round = 0; round < options.repeat; ++round) {
       for (Work& work : all) {

@@ -9,7 +9,6 @@
 #include "engine/tools/fidelity.h"
 #include "engine/tools/solo_sequence.h"
 #include "kvcache/base/status_macros.h"
-#include "kvcache/codecs/codec.h"
 
 namespace nibble::engine {
 namespace {
@@ -83,9 +82,8 @@ class Evaluation {
       const Runner& runner = **std::find_if(runners_.begin(), runners_.end(),
                                             [&mode](const auto& candidate) { return candidate->mode == mode; });
       const Fidelity& fidelity = runner.fidelity;
-      rows.push_back({mode, 8.0 * kv::FindCodec(mode.kv)->raw_form(simd::Isa::kScalar).element_bytes,
-                      fidelity.perplexity(), fidelity.kl_divergence(), fidelity.top1(), fidelity.LogitsSha256(),
-                      fidelity.tokens(), runner.seconds});
+      rows.push_back({mode, runner.engine->kv_bits(), fidelity.perplexity(), fidelity.kl_divergence(), fidelity.top1(),
+                      fidelity.LogitsSha256(), fidelity.tokens(), runner.seconds});
     }
     return rows;
   }

@@ -21,19 +21,17 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path) {
 int64_t KvBytes(const OpenedModel& model, const std::string& codec, int64_t pages) {
   const ModelConfig& config = model.file.config;
   const Checked heads = Checked(static_cast<uint64_t>(config.num_layers)) * static_cast<uint64_t>(config.num_kv_heads);
-  const auto head_bytes =
-      static_cast<uint64_t>(kv::FindCodec(codec)->raw_form(simd::Isa::kScalar).head_bytes(config.head_dim));
-  const Checked bytes = heads * head_bytes * static_cast<uint64_t>(pages);
+  const kv::Codec& found = *kv::FindCodec(codec);
+  const auto head_bytes = static_cast<uint64_t>(found.raw_form(simd::Isa::kScalar).head_bytes(config.head_dim));
+  const uint64_t forms = found.create == nullptr ? 1 : 2;
+  const Checked bytes = heads * head_bytes * static_cast<uint64_t>(pages) * forms;
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
   return bytes.FitsIn(kMost) ? static_cast<int64_t>(bytes.value()) : kMost;
 }
 
 absl::StatusOr<std::unique_ptr<CpuEngine>> EngineWithPages(EngineOptions options, const OpenedModel& model,
                                                            int64_t pages) {
-  if (kv::FindCodec(options.kv_codec) == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat("kv: '", options.kv_codec, "' is not a codec of this build"));
-  }
-  options.kv_memory_bytes = KvBytes(model, options.kv_codec, pages);
+  options.kv_pages = pages;
   return CreateEngine(options, model.file);
 }
 

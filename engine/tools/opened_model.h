@@ -22,8 +22,8 @@ struct OpenedModel {
 // Errors are OpenModelFile's and Tokenizer::Create's; a path that cannot be opened is one of wrong usage.
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path);
 
-// Bytes of `pages` pages of a codec, for all layers; the largest int64_t where it is more. REQUIRES: the codec is in
-// the table; pages >= 0.
+// What `pages` pages of a codec and their raw forms take at most, for all layers; the largest int64_t where it is more.
+// REQUIRES: the codec is in the table; pages >= 0.
 int64_t KvBytes(const OpenedModel& model, const std::string& codec, int64_t pages);
 
 // An engine whose cache holds `pages` pages. `model` must outlive it.

@@ -10,7 +10,11 @@ namespace nibble::engine {
 SoloSequence::SoloSequence(Engine& engine, int64_t capacity_tokens, kv::PageId first_page)
     : engine_(engine), pages_(static_cast<size_t>(kv::PagesFor(capacity_tokens))) {
   std::iota(pages_.begin(), pages_.end(), first_page);
-  NIBBLE_CHECK(first_page + static_cast<int64_t>(pages_.size()) <= engine.num_pages());
+  const kv::CacheShape shape = engine.cache_shape();
+  NIBBLE_CHECK(first_page + static_cast<int64_t>(pages_.size()) <= shape.num_pages);
+  if (shape.in_place()) return;
+  NIBBLE_CHECK(shape.raw_slots == shape.num_pages);
+  raw_slots_.assign(pages_.begin(), pages_.end());
 }
 
 SequenceStep SoloSequence::StepFor(absl::Span<const int32_t> tokens, const SampleRequest* sample) const {
@@ -18,6 +22,7 @@ SequenceStep SoloSequence::StepFor(absl::Span<const int32_t> tokens, const Sampl
   step.tokens = tokens;
   step.position = position_;
   step.pages = pages_;
+  step.raw_slots = raw_slots_;
   step.logit_rows = sample != nullptr ? 1 : 0;
   step.sample = sample;
   return step;

@@ -12,7 +12,8 @@ namespace nibble::engine {
 
 class SoloSequence {
  public:
-  // Owns pages [first_page, first_page + PagesFor(capacity_tokens)) of the engine, which must outlive it.
+  // Owns pages [first_page, first_page + PagesFor(capacity_tokens)) of the engine, which must outlive it and have a raw
+  // slot for every page (EngineOptions::kv_pages) or none.
   SoloSequence(Engine& engine, int64_t capacity_tokens, kv::PageId first_page = 0);
 
   int64_t position() const { return position_; }
@@ -33,6 +34,7 @@ class SoloSequence {
  private:
   Engine& engine_;
   std::vector<kv::PageId> pages_;
+  std::vector<kv::RawSlot> raw_slots_;
   int64_t position_ = 0;
 };
 

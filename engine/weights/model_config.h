@@ -34,6 +34,9 @@ struct ModelConfig {
   float attention_logit_softcap = 0.0f;
   float attention_scale = 0.0f;  // scores are multiplied by it; 0 means 1/sqrt(head_dim)
   bool tied_embeddings = false;  // no output.weight: the head is token_embd.weight
+
+  // Whether the layer sees a window only and has the local rotary base.
+  bool IsLocal(int64_t layer) const { return sliding_pattern > 0 && (layer + 1) % sliding_pattern != 0; }
 };
 
 }  // namespace nibble::engine

@@ -89,8 +89,8 @@ TEST_F(CpuEngineDeathTest, AStepThatBreaksTheContractDies) {
   tokens_[1] = -1;
   EXPECT_DEATH(Run(), "check failed.*vocab_size");
   tokens_[1] = 2;
-  pages_[0] = static_cast<kv::PageId>(engine_->num_pages());
-  EXPECT_DEATH(Run(), "check failed.*num_pages_");
+  pages_[0] = static_cast<kv::PageId>(engine_->cache_shape().num_pages);
+  EXPECT_DEATH(Run(), "check failed.*num_pages");
   pages_[0] = 0;
   step_.position = 30;  // the third token lies past the page
   EXPECT_DEATH(Run(), "check failed.*PagesFor");

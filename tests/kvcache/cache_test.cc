@@ -26,12 +26,13 @@ Tokens Text(int64_t size, int32_t first = 0) {
 Lease Compute(Cache& cache, const std::string& salt, const Tokens& tokens) {
   Lease lease = cache.Open(salt, tokens);
   EXPECT_TRUE(cache.Grow(lease, static_cast<int64_t>(tokens.size())));
+  EXPECT_TRUE(cache.GrowRaw(lease, lease.cached_tokens(), static_cast<int64_t>(tokens.size())));
   cache.Seal(lease, tokens);
   return lease;
 }
 
 TEST(Cache, FindsTheLongestRunOfWholePagesAndLeavesOneTokenToCompute) {
-  Cache cache(16, kKey);
+  Cache cache({16}, kKey);
   Compute(cache, "s", Text(100));
   EXPECT_EQ(cache.Open("s", Text(100)).cached_tokens(), 96);
   EXPECT_EQ(cache.Open("s", Text(97)).cached_tokens(), 96);
@@ -46,7 +47,7 @@ TEST(Cache, FindsTheLongestRunOfWholePagesAndLeavesOneTokenToCompute) {
 }
 
 TEST(Cache, GrowIsAllOrNothing) {
-  Cache cache(4, kKey);
+  Cache cache({4}, kKey);
   Lease a = cache.Open("s", Text(1));
   EXPECT_TRUE(cache.Grow(a, 64));
   Lease b = cache.Open("s", Text(1));
@@ -58,7 +59,7 @@ TEST(Cache, GrowIsAllOrNothing) {
 }
 
 TEST(Cache, EvictsTheLongestIdleChainFromItsEnd) {
-  Cache cache(6, kKey);
+  Cache cache({6}, kKey);
   Compute(cache, "s", Text(96, 1));
   Compute(cache, "s", Text(96, 2));
   Lease taker = cache.Open("s", {});
@@ -68,7 +69,7 @@ TEST(Cache, EvictsTheLongestIdleChainFromItsEnd) {
 }
 
 TEST(Cache, AnEqualPageIsTakenFromTheIndexAndTheOwnGivenBack) {
-  Cache cache(8, kKey);
+  Cache cache({8}, kKey);
   Lease a = cache.Open("s", Text(64));
   Lease b = cache.Open("s", Text(64));
   ASSERT_TRUE(cache.Grow(a, 64) && cache.Grow(b, 64));
@@ -81,7 +82,7 @@ TEST(Cache, AnEqualPageIsTakenFromTheIndexAndTheOwnGivenBack) {
 }
 
 TEST(Cache, APageSealedInTheMiddleOfAPromptIsSharedAtOnce) {
-  Cache cache(8, kKey);
+  Cache cache({8}, kKey);
   const Tokens text = Text(100);
   Lease a = cache.Open("s", text);
   ASSERT_TRUE(cache.Grow(a, 100));
@@ -92,7 +93,7 @@ TEST(Cache, APageSealedInTheMiddleOfAPromptIsSharedAtOnce) {
 }
 
 TEST(Cache, FlushLeavesWhatIsHeld) {
-  Cache cache(8, kKey);
+  Cache cache({8}, kKey);
   Compute(cache, "s", Text(96, 1));
   Lease held = Compute(cache, "s", Text(64, 2));
   cache.FlushIndex();
@@ -104,11 +105,54 @@ TEST(Cache, FlushLeavesWhatIsHeld) {
   EXPECT_EQ(cache.stats().free, 8);
 }
 
+constexpr CacheShape kBanded = {32, 24, /*window_pages=*/1, /*sink_pages=*/1};
+
+TEST(Cache, AHitEndsWhereTheRawFormsOfTheWindowAre) {
+  Cache cache(kBanded, kKey);
+  Compute(cache, "s", Text(200));
+  // Twins lie at the prompt's end, which is also the lease's.
+  EXPECT_EQ(cache.stats().raw_twins, 1);
+  EXPECT_EQ(cache.Open("s", Text(200)).cached_tokens(), 192);
+  Tokens parted = Text(200);
+  parted[130] = 5;
+  // The sealed pages go on to 128, but the raw form before it is gone: computed anew, it stays for the next one.
+  EXPECT_EQ(cache.Open("s", parted).cached_tokens(), 32);
+  Compute(cache, "s", parted);
+  parted[130] = 6;
+  EXPECT_EQ(cache.Open("s", parted).cached_tokens(), 128);
+  EXPECT_EQ(cache.Open("s", parted).raw_slots()[3] != kNoRawSlot, true);
+}
+
+TEST(Cache, RawSlotsOfOneStepAreGivenBackWithIt) {
+  Cache cache({32, 9, 1, 1}, kKey);
+  ASSERT_EQ(cache.max_leases(), 2);
+  const Tokens text = Text(200);
+  Lease a = cache.Open("s", text), b = cache.Open("t", text);
+  ASSERT_TRUE(cache.Grow(a, 200) && cache.Grow(b, 200));
+  ASSERT_TRUE(cache.GrowRaw(a, 0, 40));
+  cache.Seal(a, absl::MakeConstSpan(text).first(40));
+  EXPECT_TRUE(cache.GrowRaw(a, 40, 200));  // the sink, pages 1 and, beyond it, 5 and 6
+  cache.Seal(a, absl::MakeConstSpan(text).first(200));
+  EXPECT_EQ(cache.stats().raw_free, 6);
+  EXPECT_TRUE(cache.GrowRaw(b, 0, 200));
+  cache.CheckInvariants({&a, &b});
+}
+
+TEST(Cache, SinksGoWithTheirChains) {
+  Cache cache({32, 9, 1, 1}, kKey);
+  for (int i = 0; i < 12; ++i) Compute(cache, "s", Text(40, i));
+  EXPECT_EQ(cache.stats().raw_free, 1);  // the last chain gave its open page back
+  EXPECT_EQ(cache.Open("s", Text(40, 11)).cached_tokens(), 32);
+  EXPECT_EQ(cache.Open("s", Text(40, 0)).cached_tokens(), 0);
+  cache.FlushIndex();
+  EXPECT_EQ(cache.stats().raw_free, 9);
+}
+
 Hash128 EqualHash(const Hash128&, absl::string_view) { return {7, 7}; }
 
 // Everything collides: only what is equal may be shared, and nothing may be lost.
 TEST(Cache, Row38_CollidingPagesAreNeverShared) {
-  Cache cache(16, kKey, EqualHash);
+  Cache cache({16}, kKey, EqualHash);
   Lease first = Compute(cache, "s", Text(64, 1));
   EXPECT_EQ(cache.Open("s", Text(64, 2)).cached_tokens(), 0);
   EXPECT_EQ(cache.Open("other salt", Text(64, 1)).cached_tokens(), 0);
@@ -127,7 +171,7 @@ TEST(Cache, Row38_CollidingPagesAreNeverShared) {
 // Equal tokens after different pages, and a page whose tokens equal its predecessor's.
 TEST(Cache, Row38_APageIsFoundOnlyAfterItsOwnPredecessors) {
   for (const auto hash : {SipHash128, EqualHash}) {
-    Cache cache(16, kKey, hash);
+    Cache cache({16}, kKey, hash);
     const Tokens repeated(96, 3);
     Lease lease = Compute(cache, "s", repeated);
     Tokens other(96, 3);
@@ -148,6 +192,7 @@ class Twin {
   static Content PageOf(const std::string& salt, const Tokens& tokens, int64_t page) {
     return {salt, Tokens(tokens.begin(), tokens.begin() + (page + 1) * kPageTokens)};
   }
+  void Write(int32_t id, const Content& content) { content_[id] = content; }
   // Each page id holds one content from its sealing until it is freed.
   void NoteSealed(PageId page, const Content& content) {
     const auto [found, fresh] = content_.try_emplace(page, content);
@@ -156,7 +201,7 @@ class Twin {
   void Forget(const Cache& cache) {
     std::erase_if(content_, [&](const auto& entry) { return cache.state(entry.first) != PageState::kSealed; });
   }
-  void ExpectContent(PageId page, const Content& content) const { EXPECT_EQ(content_.at(page), content); }
+  void ExpectContent(int32_t id, const Content& content) const { EXPECT_EQ(content_.at(id), content); }
 
  private:
   std::map<PageId, Content> content_;
@@ -171,7 +216,7 @@ struct Walker {
 
 class Walk {
  public:
-  Walk(uint32_t seed, Cache::HashFunction hash) : random_(seed), cache_(4 + Draw(30), kKey, hash) {}
+  Walk(uint32_t seed, Cache::HashFunction hash) : random_(seed), cache_(DrawShape(), kKey, hash) {}
 
   void Step() {
     twin_.Forget(cache_);
@@ -196,13 +241,24 @@ class Walk {
     walkers_.clear();
     cache_.FlushIndex();
     EXPECT_EQ(cache_.stats().free, cache_.stats().total);
+    EXPECT_EQ(cache_.stats().raw_free, cache_.stats().raw_slots);
   }
 
  private:
   int64_t Draw(int64_t n) { return static_cast<int64_t>(random_() % static_cast<uint64_t>(n)); }
 
+  CacheShape DrawShape() {
+    CacheShape shape = {4 + Draw(30)};
+    if (Draw(3) == 0) return shape;
+    shape.window_pages = static_cast<int>(Draw(3));
+    shape.sink_pages = static_cast<int>(Draw(3));
+    shape.raw_slots = 2 * shape.window_pages + shape.sink_pages + 2 + Draw(30);
+    return shape;
+  }
+
   // Few tokens and few salts, so that prefixes often agree.
   void OpenOne() {
+    if (cache_.num_leases() == cache_.max_leases()) return;
     Walker walker;
     walker.salt = Draw(3) == 0 ? "x" : "y";
     for (int64_t size = 1 + Draw(200); size > 0; --size) {
@@ -214,7 +270,20 @@ class Walk {
     for (int64_t page = 0; page < walker.computed / kPageTokens; ++page) {
       twin_.ExpectContent(walker.lease.pages()[page], Twin::PageOf(walker.salt, walker.tokens, page));
     }
+    ExpectRawWhereRead(walker);
     walkers_.push_back(std::move(walker));
+  }
+
+  // The next token's query finds every raw form that the page-banded rule gives it.
+  void ExpectRawWhereRead(const Walker& walker) const {
+    if (cache_.shape().in_place()) return;
+    const int64_t page = walker.computed / kPageTokens;
+    for (int64_t j = 0; j < page; ++j) {
+      const bool raw = j < cache_.shape().sink_pages || j >= page - cache_.shape().window_pages;
+      const RawSlot slot = walker.lease.raw_slots()[j];
+      EXPECT_EQ(slot != kNoRawSlot, raw) << "page " << j << " of " << page;
+      if (raw) raw_.ExpectContent(slot, Twin::PageOf(walker.salt, walker.tokens, j));
+    }
   }
 
   void CloseOne() {
@@ -234,12 +303,32 @@ class Walk {
     EXPECT_EQ(grown, need <= before.free + before.idle);
     EXPECT_EQ(cache_.stats().held, before.held + (grown ? std::max<int64_t>(need, 0) : 0));
     if (!grown) return CloseOne();
+    // A step of many pages may ask for too many raw slots; one that stays in its page may not.
+    int64_t last = end;
+    if (!cache_.GrowRaw(walker.lease, walker.computed, last)) {
+      last = std::min(end, (walker.computed / kPageTokens + 1) * kPageTokens);
+      EXPECT_TRUE(cache_.GrowRaw(walker.lease, walker.computed, last));
+    }
     twin_.Forget(cache_);
+    WriteRaw(walker, last);
+    Finish(walker, last);
+  }
+
+  // What a step writes: the raw form of each page that has a slot.
+  void WriteRaw(const Walker& walker, int64_t end) {
+    for (int64_t page = walker.computed / kPageTokens; (page + 1) * kPageTokens <= end; ++page) {
+      const RawSlot slot = walker.lease.raw_slots()[page];
+      if (slot != kNoRawSlot) raw_.Write(slot, Twin::PageOf(walker.salt, walker.tokens, page));
+    }
+  }
+
+  void Finish(Walker& walker, int64_t end) {
     walker.computed = end;
     cache_.Seal(walker.lease, absl::MakeConstSpan(walker.tokens).first(end));
     for (int64_t page = 0; page < end / kPageTokens; ++page) {
       twin_.NoteSealed(walker.lease.pages()[page], Twin::PageOf(walker.salt, walker.tokens, page));
     }
+    ExpectRawWhereRead(walker);
   }
 
   void Check() {
@@ -256,7 +345,7 @@ class Walk {
 
   std::mt19937 random_;
   Cache cache_;
-  Twin twin_;
+  Twin twin_, raw_;  // by page, by raw slot
   std::vector<Walker> walkers_;
 };
 

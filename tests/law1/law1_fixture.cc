@@ -4,7 +4,6 @@
 #include <random>
 
 #include "kvcache/base/check.h"
-#include "kvcache/codecs/plain.h"
 
 namespace nibble {
 namespace {
@@ -77,8 +76,7 @@ RunResult Answer(const engine::ModelFile& file, const Modes& modes, const Compan
   options.isa = std::string(simd::Name(company.isa));
   options.step_tokens = company.step_tokens;
   options.max_sequences = company.max_sequences;
-  const engine::ModelConfig& config = file.config;
-  options.kv_memory_bytes = company.pages * config.num_layers * config.num_kv_heads * kv::F16HeadBytes(config.head_dim);
+  options.kv_pages = company.pages;
   auto engine = engine::CreateEngine(options, file);
   NIBBLE_CHECK(engine.ok());
   LedgerEngine recorded(**engine, ledger);

@@ -40,7 +40,7 @@ class LedgerEngine : public engine::Engine {
   const engine::StepResult& Await() override;
   int64_t vocab_size() const override { return engine_.vocab_size(); }
   int64_t context_length() const override { return engine_.context_length(); }
-  int64_t num_pages() const override { return engine_.num_pages(); }
+  kv::CacheShape cache_shape() const override { return engine_.cache_shape(); }
   int64_t max_step_tokens() const override { return engine_.max_step_tokens(); }
   int64_t max_sequences() const override { return engine_.max_sequences(); }
 

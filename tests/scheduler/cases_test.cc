@@ -78,7 +78,7 @@ class CaseRunner {
   void Configure(const Arguments& arguments) {
     SchedulerOptions options = SmallOptions();
     Limits limits = kSmallLimits;
-    const std::map<std::string, int64_t*> keys = {{"pages", &limits.num_pages},
+    const std::map<std::string, int64_t*> keys = {{"pages", &limits.cache.num_pages},
                                                   {"step_tokens", &options.step_tokens},
                                                   {"sequences", &options.max_sequences},
                                                   {"watermark", &options.watermark_pages},

@@ -72,6 +72,30 @@ uint64_t FakeEngine::Read(const engine::SequenceStep& step) const {
   return chain;
 }
 
+// The raw forms that the step's first query reads.
+void FakeEngine::ReadRaw(const engine::SequenceStep& step) const {
+  const int64_t page = step.position / kv::kPageTokens;
+  for (int64_t j = 0; j <= page && j * kv::kPageTokens < step.position; ++j) {
+    if (!limits_.cache.ReadsRaw(j, step.position)) continue;
+    const kv::RawSlot slot = step.raw_slots[j];
+    NIBBLE_CHECK(slot >= 0 && slot < limits_.cache.raw_slots);
+    const Page& sealed = pages_[step.pages[j]];
+    const size_t length = std::min<int64_t>(kv::kPageTokens, step.position - j * kv::kPageTokens) + 1;
+    NIBBLE_CHECK(raw_[slot].size() >= length && std::equal(&sealed[0], &sealed[0] + length, &raw_[slot][0]));
+  }
+}
+
+// A slot gets what its page has now; pages without one must not be read raw after the step.
+void FakeEngine::WriteRaw(const engine::SequenceStep& step) {
+  const int64_t end = step.position + static_cast<int64_t>(step.tokens.size());
+  for (int64_t j = step.position / kv::kPageTokens; j < kv::PagesFor(end); ++j) {
+    const kv::RawSlot slot = step.raw_slots[j];
+    NIBBLE_CHECK(slot != kv::kNoRawSlot || !limits_.cache.ReadsRaw(j, end));
+    NIBBLE_CHECK(slot != kv::kNoRawSlot || j * kv::kPageTokens >= step.position);
+    if (slot != kv::kNoRawSlot) raw_[slot] = pages_[step.pages[j]];
+  }
+}
+
 uint64_t FakeEngine::Write(const engine::SequenceStep& step, uint64_t chain) {
   for (size_t i = 0; i < step.tokens.size(); ++i) {
     const int64_t position = step.position + static_cast<int64_t>(i);
@@ -91,7 +115,9 @@ engine::SequenceResult FakeEngine::Run(const engine::SequenceStep& step) {
   NIBBLE_CHECK(length >= 1 && step.logit_rows >= 0 && step.logit_rows <= length);
   NIBBLE_CHECK(static_cast<int64_t>(step.pages.size()) >= kv::PagesFor(step.position + length));
   const uint64_t before = Read(step);
+  if (!limits_.cache.in_place()) ReadRaw(step);
   const uint64_t chain = Write(step, before);
+  if (!limits_.cache.in_place()) WriteRaw(step);
   engine::SequenceResult result;
   result.faulted = std::find(step.tokens.begin(), step.tokens.end(), kPoison) != step.tokens.end();
   if (step.sample != nullptr) {

@@ -21,13 +21,14 @@ inline constexpr int32_t kPoison = 63;
 
 class FakeEngine : public engine::Engine {
  public:
-  explicit FakeEngine(const Limits& limits) : limits_(limits), pages_(limits.num_pages) {}
+  explicit FakeEngine(const Limits& limits)
+      : limits_(limits), pages_(limits.cache.num_pages), raw_(limits.cache.raw_slots) {}
 
   void Launch(const engine::StepPlan& plan) override;
   const engine::StepResult& Await() override;
   int64_t vocab_size() const override { return limits_.vocab_size; }
   int64_t context_length() const override { return limits_.context_length; }
-  int64_t num_pages() const override { return limits_.num_pages; }
+  kv::CacheShape cache_shape() const override { return limits_.cache; }
   int64_t max_step_tokens() const override { return limits_.max_step_tokens; }
   int64_t max_sequences() const override { return limits_.max_sequences; }
 
@@ -42,11 +43,14 @@ class FakeEngine : public engine::Engine {
  private:
   using Page = std::vector<uint64_t>;  // chains of the positions written since position 0 of the page
   uint64_t Read(const engine::SequenceStep& step) const;
+  void ReadRaw(const engine::SequenceStep& step) const;
+  void WriteRaw(const engine::SequenceStep& step);
   uint64_t Write(const engine::SequenceStep& step, uint64_t chain);
   engine::SequenceResult Run(const engine::SequenceStep& step);
 
   const Limits limits_;
   std::vector<Page> pages_;
+  std::vector<Page> raw_;  // by raw slot
   const kv::Cache* cache_ = nullptr;
   std::function<void()> on_await_;
   const engine::StepPlan* in_flight_ = nullptr;

@@ -61,7 +61,7 @@ struct RequestSpec {
 Request MakeRequest(const RequestSpec& spec, Nanos arrival = 0);
 
 constexpr Limits kSmallLimits = {
-    .vocab_size = 64, .context_length = 512, .num_pages = 16, .max_step_tokens = 64, .max_sequences = 8};
+    .vocab_size = 64, .context_length = 512, .cache = {16}, .max_step_tokens = 64, .max_sequences = 8};
 SchedulerOptions SmallOptions();
 
 class Harness {

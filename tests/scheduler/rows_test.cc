@@ -17,7 +17,7 @@ using testing::_;
 
 Limits Pages(int64_t pages) {
   Limits limits = kSmallLimits;
-  limits.num_pages = pages;
+  limits.cache.num_pages = pages;
   return limits;
 }
 

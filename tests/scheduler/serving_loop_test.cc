@@ -196,7 +196,7 @@ TEST_F(LoopTest, FlushFreesTheIndex) {
   Submit({.id = "x", .prompt = 100, .max_tokens = 1}).Wait();
   EXPECT_EQ(Settled().pages_cached, 3);
   loop_.FlushIndex();
-  EXPECT_EQ(Settled().pages_free, kSmallLimits.num_pages);
+  EXPECT_EQ(Settled().pages_free, kSmallLimits.cache.num_pages);
 }
 
 TEST_F(LoopTest, AnIdleLoopSleeps) {

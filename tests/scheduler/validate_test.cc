@@ -97,7 +97,7 @@ TEST(Validate, Row06_PromptAndNewTokensFitTheContext) {
   // The sum of two numbers that fit 32 bits does not.
   Limits large = kSmallLimits;
   large.context_length = most;
-  large.num_pages = most / kv::kPageTokens + 1;
+  large.cache.num_pages = most / kv::kPageTokens + 1;
   Request request = Good();
   request.stopping.max_tokens = most;
   EXPECT_THAT(Validate(request, large), StatusIs(absl::StatusCode::kInvalidArgument, StartsWith("max_tokens")));
@@ -113,7 +113,7 @@ TEST(Validate, Row07_LogprobsAreAtMostTwenty) {
 
 TEST(Validate, Row15_ARequestThatCanNeverFitThePoolIsRefused) {
   Limits limits = kSmallLimits;
-  limits.num_pages = 4;
+  limits.cache.num_pages = 4;
   Request request = Good();
   request.stopping.max_tokens = 28;
   EXPECT_THAT(Validate(request, limits), IsOk());

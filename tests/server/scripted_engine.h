@@ -43,7 +43,7 @@ class ScriptedEngine final : public engine::Engine {
   const engine::StepResult& Await() override;
   int64_t vocab_size() const override { return options_.vocab_size; }
   int64_t context_length() const override { return options_.context_length; }
-  int64_t num_pages() const override { return options_.num_pages; }
+  kv::CacheShape cache_shape() const override { return {options_.num_pages}; }
   int64_t max_step_tokens() const override { return options_.max_step_tokens; }
   int64_t max_sequences() const override { return options_.max_sequences; }
 

@@ -24,8 +24,13 @@ SchedulerOptions Walk::DrawOptions(std::mt19937& random) {
 Limits Walk::DrawLimits(std::mt19937& random) {
   Limits limits = kSmallLimits;
   limits.context_length = 256;
-  limits.num_pages = 3 + static_cast<int64_t>(random() % 24);
+  limits.cache.num_pages = 3 + static_cast<int64_t>(random() % 24);
   limits.max_step_tokens = 128;
+  if (random() % 3 == 0) return limits;
+  limits.cache.window_pages = static_cast<int>(random() % 3);
+  limits.cache.sink_pages = static_cast<int>(random() % 3);
+  const int64_t least = limits.cache.sink_pages + 2 * (limits.cache.window_pages + 1);
+  limits.cache.raw_slots = least + static_cast<int64_t>(random() % 30);
   return limits;
 }
 
@@ -56,7 +61,7 @@ Request Walk::DrawRequest() {
 absl::StatusCode Walk::ExpectedAnswer(const Request& request) {
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t most = prompt + request.stopping.max_tokens;
-  if (most > limits_.context_length || most > limits_.num_pages * kv::kPageTokens) {
+  if (most > limits_.context_length || most > limits_.cache.num_pages * kv::kPageTokens) {
     return absl::StatusCode::kInvalidArgument;
   }
   std::map<Key, bool> live;  // and whether it waits for its first start
@@ -137,7 +142,8 @@ void Walk::End() {
   for (const int64_t count : harness_.counters().finished) finished += count;
   NIBBLE_CHECK(finished == submitted_);
   harness_.scheduler().FlushIndex();
-  NIBBLE_CHECK(harness_.counters().pages_free == limits_.num_pages);
+  NIBBLE_CHECK(harness_.counters().pages_free == limits_.cache.num_pages);
+  NIBBLE_CHECK(harness_.counters().raw_slots_free == limits_.cache.raw_slots);
 }
 
 }  // namespace nibble::sched

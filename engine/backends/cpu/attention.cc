@@ -16,7 +16,8 @@ int Group(const AttentionShape& shape) { return shape.num_heads / shape.num_kv_h
 }  // namespace
 
 CpuAttention::CpuAttention(simd::Isa isa, WorkerPool& pool, const KvPool& kv)
-    : codec_(kv.codec().raw_form(isa)),
+    : raw_form_(kv.raw_form()),
+      codec_(kv.codec()),
       kernels_(AttentionKernelsFor(isa)),
       row_kernels_(RowKernelsFor(isa)),
       pool_(pool),
@@ -105,6 +106,10 @@ void CpuAttention::LoadQueries(const Tile& tile, const AttentionCall& call, Scra
     std::copy_n(source, group * dim, queries);
     row_kernels_.scale(call.scale, group * dim, queries);
   }
+  if (codec_ == nullptr) return;
+  scratch.prepared.resize(static_cast<size_t>(tile.rows) * group * codec_->query_floats());
+  codec_->PrepareQueries({call.layer, tile.kv_head}, scratch.queries.data(), tile.rows * group,
+                         scratch.prepared.data());
 }
 
 CpuAttention::Range CpuAttention::Visible(const Tile& tile, const AttentionCall& call, int row, int64_t start,
@@ -120,23 +125,71 @@ void CpuAttention::RunSegment(const Tile& tile, const AttentionCall& call, int64
   const int64_t start = segment * kSegmentTokens, first_page = segment * kSegmentPages;
   const int64_t end_page = std::min(first_page + kSegmentPages, (tile.position + tile.rows - 1) / kv::kPageTokens + 1);
   const int64_t seen_from = Visible(tile, call, 0, start, kSegmentTokens).first / kv::kPageTokens + first_page;
-  scratch.scores.resize(static_cast<size_t>(queries) * kSegmentTokens);
-  for (int64_t page = seen_from; page < end_page; ++page) {
-    codec_.scores({kv_.Head(tile.sequence->pages[page], call.layer, tile.kv_head), dim, scratch.queries.data(), dim,
-                   queries, &scratch.scores[(page - first_page) * kv::kPageTokens], kSegmentTokens});
-  }
+  const Range pages = {seen_from, end_page};
+  ScoreSegment(tile, call, segment, pages, scratch);
   const int64_t tokens = (end_page - first_page) * kv::kPageTokens;
   partial.states.resize(queries);
   partial.mixed.assign(static_cast<size_t>(queries) * dim, 0.0f);
+  if (codec_ != nullptr) partial.coded.assign(static_cast<size_t>(queries) * codec_->mix_floats(), 0.0f);
   for (int q = 0; q < queries; ++q) {
     const Range visible = Visible(tile, call, q / group, start, tokens);
-    if (visible.first >= visible.last) continue;
     float* scores = &scratch.scores[static_cast<size_t>(q) * kSegmentTokens];
+    if (visible.first >= visible.last) {
+      std::fill_n(scores, tokens, 0.0f);
+      continue;
+    }
     if (call.softcap > 0) row_kernels_.soft_cap(call.softcap, visible.last - visible.first, scores + visible.first);
     partial.states[q] = kernels_.softmax(scores, tokens, visible.first, visible.last);
   }
-  for (int64_t page = seen_from; page < end_page; ++page) {
-    MixPage(tile, call, page, &scratch.scores[(page - first_page) * kv::kPageTokens], partial);
+  MixSegment(tile, call, segment, pages, scratch, partial);
+}
+
+// All rows of a tile lie in one page, so that one rule holds for them.
+KvPool::PageRange CpuAttention::SealedOf(const Tile& tile, const Range& pages) const {
+  return kv_.SealedIn(tile.position / kv::kPageTokens, pages.first, pages.last);
+}
+
+kv::PageRun CpuAttention::SealedRun(const Tile& tile, const AttentionCall& call, const KvPool::PageRange& sealed,
+                                    Scratch& scratch) const {
+  scratch.sealed.clear();
+  for (int64_t page = sealed.first; page < sealed.end; ++page) {
+    scratch.sealed.push_back(kv_.Sealed(tile.sequence->pages[page], {call.layer, tile.kv_head}));
+  }
+  return {scratch.sealed, sealed.first};
+}
+
+void CpuAttention::ScoreSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages,
+                                Scratch& scratch) {
+  const int dim = call.shape.head_dim, queries = tile.rows * Group(call.shape);
+  const kv::HeadId head = {call.layer, tile.kv_head};
+  scratch.scores.resize(static_cast<size_t>(queries) * kSegmentTokens);
+  const auto scores_of = [&](int64_t page) {
+    return &scratch.scores[(page - segment * kSegmentPages) * kv::kPageTokens];
+  };
+  const KvPool::PageRange sealed = SealedOf(tile, pages);
+  for (int64_t page = pages.first; page < pages.last; ++page) {
+    if (page >= sealed.first && page < sealed.end) continue;
+    raw_form_.scores({kv_.Raw(*tile.sequence, page, head), dim, scratch.queries.data(), dim, queries, scores_of(page),
+                      kSegmentTokens});
+  }
+  if (sealed.first < sealed.end) {
+    codec_->Scores(head, SealedRun(tile, call, sealed, scratch), scratch.prepared.data(), queries,
+                   scores_of(sealed.first), kSegmentTokens);
+  }
+}
+
+void CpuAttention::MixSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages,
+                              Scratch& scratch, Partial& partial) {
+  const auto weights_of = [&](int64_t page) {
+    return &scratch.scores[(page - segment * kSegmentPages) * kv::kPageTokens];
+  };
+  const KvPool::PageRange sealed = SealedOf(tile, pages);
+  for (int64_t page = pages.first; page < pages.last; ++page) {
+    if (page < sealed.first || page >= sealed.end) MixPage(tile, call, page, weights_of(page), partial);
+  }
+  if (sealed.first < sealed.end) {
+    codec_->Mix({call.layer, tile.kv_head}, SealedRun(tile, call, sealed, scratch), weights_of(sealed.first),
+                kSegmentTokens, tile.rows * Group(call.shape), partial.coded.data());
   }
 }
 
@@ -144,41 +197,49 @@ void CpuAttention::MixPage(const Tile& tile, const AttentionCall& call, int64_t 
                            Partial& partial) {
   const int group = Group(call.shape), dim = call.shape.head_dim;
   const int64_t start = page * kv::kPageTokens;
-  const std::byte* bytes = kv_.Head(tile.sequence->pages[page], call.layer, tile.kv_head);
+  const std::byte* bytes = kv_.Raw(*tile.sequence, page, {call.layer, tile.kv_head});
   const Range last_row = Visible(tile, call, tile.rows - 1, start, kv::kPageTokens);
   const Range first_row = Visible(tile, call, 0, start, kv::kPageTokens);
   if (last_row.first == 0 && first_row.last == kv::kPageTokens) {
-    codec_.mix({bytes, dim, weights, kSegmentTokens, tile.rows * group, 0, kv::kPageTokens, partial.mixed.data(), dim});
+    raw_form_.mix(
+        {bytes, dim, weights, kSegmentTokens, tile.rows * group, 0, kv::kPageTokens, partial.mixed.data(), dim});
     return;
   }
   // Each row sees its own part of the page, and what it does not see may never have been written.
   for (int r = 0; r < tile.rows; ++r) {
     const Range visible = Visible(tile, call, r, start, kv::kPageTokens);
     if (visible.first >= visible.last) continue;
-    codec_.mix({bytes, dim, weights + static_cast<int64_t>(r) * group * kSegmentTokens, kSegmentTokens, group,
-                static_cast<int>(visible.first), static_cast<int>(visible.last),
-                &partial.mixed[static_cast<size_t>(r) * group * dim], dim});
+    raw_form_.mix({bytes, dim, weights + static_cast<int64_t>(r) * group * kSegmentTokens, kSegmentTokens, group,
+                   static_cast<int>(visible.first), static_cast<int>(visible.last),
+                   &partial.mixed[static_cast<size_t>(r) * group * dim], dim});
   }
 }
 
 void CpuAttention::JoinSegment(const Tile& tile, const AttentionCall& call, int64_t segment, Partial& running,
                                const Partial& next) {
   const int group = Group(call.shape), dim = call.shape.head_dim;
-  const int64_t start = segment * kSegmentTokens;
+  const int64_t start = segment * kSegmentTokens, coded = codec_ == nullptr ? 0 : codec_->mix_floats();
   for (int q = 0; q < tile.rows * group; ++q) {
-    const size_t at = static_cast<size_t>(q) * dim;
     const Range before = Visible(tile, call, q / group, start - kSegmentTokens, kSegmentTokens);
     if (before.first >= before.last) {  // the window begins later: nothing has been seen so far
       running.states[q] = next.states[q];
-      std::copy_n(&next.mixed[at], dim, &running.mixed[at]);
+      std::copy_n(&next.mixed[q * dim], dim, &running.mixed[q * dim]);
+      std::copy_n(next.coded.data() + q * coded, coded, running.coded.data() + q * coded);
     } else {
-      kernels_.join(&running.states[q], &running.mixed[at], next.states[q], &next.mixed[at], dim);
+      const JoinFactors factors = kernels_.join(running.states[q], next.states[q]);
+      kernels_.blend(factors, dim, &running.mixed[q * dim], &next.mixed[q * dim]);
+      kernels_.blend(factors, coded, running.coded.data() + q * coded, next.coded.data() + q * coded);
     }
   }
 }
 
-void CpuAttention::WriteOut(const Tile& tile, const AttentionCall& call, const Partial& partial) {
+void CpuAttention::WriteOut(const Tile& tile, const AttentionCall& call, Partial& partial) {
   const int group = Group(call.shape), dim = call.shape.head_dim;
+  // By the rule's own measure, so that a row's bits do not depend on what its tile has seen.
+  const KvPool::PageRange sealed = SealedOf(tile, {0, tile.position / kv::kPageTokens});
+  if (sealed.first < sealed.end) {
+    codec_->FinishMix({call.layer, tile.kv_head}, partial.coded.data(), tile.rows * group, partial.mixed.data());
+  }
   for (int r = 0; r < tile.rows; ++r) {
     float* out = call.out.row(tile.first_row + r) + static_cast<int64_t>(tile.kv_head) * group * dim;
     for (int h = 0; h < group; ++h) {

@@ -2,9 +2,10 @@
 //
 // The visible positions of a query are cut into segments of 8 pages, counted from position 0 whoever asks. Inside a
 // segment: scores of all its tokens, one maximum, exponentials, their sum in sixteen virtual lanes, the mix of the
-// values with tokens ascending. Segments join in order by the online-softmax rule (Milakov & Gimelshein 2018; as in
-// FlashAttention). So the bits of a row depend on its positions alone: not on the chunk it came in, on how many rows
-// share a page load, nor on which worker ran which segment (law 1).
+// values with tokens ascending. Pages that the page-banded rule gives sealed are scored and mixed by their codec, in
+// its own space, and come back from it once per row. Segments join in order by the online-softmax rule (Milakov &
+// Gimelshein 2018; as in FlashAttention). So the bits of a row depend on its positions alone: not on the chunk it came
+// in, on how many rows share a page load, nor on which worker ran which segment (law 1).
 #ifndef NIBBLE_ENGINE_BACKENDS_CPU_ATTENTION_H_
 #define NIBBLE_ENGINE_BACKENDS_CPU_ATTENTION_H_
 
@@ -18,7 +19,8 @@
 #include "engine/backends/cpu/kv_pool.h"
 #include "engine/backends/cpu/row_kernels.h"
 #include "engine/backends/cpu/worker_pool.h"
-#include "kvcache/codecs/codec.h"
+#include "kvcache/codecs/page_codec.h"
+#include "kvcache/codecs/raw_form.h"
 #include "kvcache/simd/isa.h"
 
 namespace nibble::engine {
@@ -58,10 +60,12 @@ class CpuAttention {
   // The state and mix of every query row over one segment.
   struct Partial {
     std::vector<SoftmaxState> states;
-    std::vector<float> mixed;
+    std::vector<float> mixed;  // [queries, head_dim], of raw pages
+    std::vector<float> coded;  // [queries, mix_floats], of sealed pages, in the codec's own space
   };
   struct Scratch {
-    std::vector<float> queries, scores;
+    std::vector<float> queries, prepared, scores;
+    std::vector<const std::byte*> sealed;
     Partial running, next;
   };
   // Half-open range of tokens.
@@ -75,12 +79,19 @@ class CpuAttention {
   void RunSplit(const AttentionCall& call);
   void LoadQueries(const Tile& tile, const AttentionCall& call, Scratch& scratch);
   void RunSegment(const Tile& tile, const AttentionCall& call, int64_t segment, Scratch& scratch, Partial& partial);
+  void ScoreSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages, Scratch& scratch);
+  void MixSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages, Scratch& scratch,
+                  Partial& partial);
   void MixPage(const Tile& tile, const AttentionCall& call, int64_t page, const float* weights, Partial& partial);
+  KvPool::PageRange SealedOf(const Tile& tile, const Range& pages) const;
+  kv::PageRun SealedRun(const Tile& tile, const AttentionCall& call, const KvPool::PageRange& sealed,
+                        Scratch& scratch) const;
   void JoinSegment(const Tile& tile, const AttentionCall& call, int64_t segment, Partial& running, const Partial& next);
-  void WriteOut(const Tile& tile, const AttentionCall& call, const Partial& partial);
+  void WriteOut(const Tile& tile, const AttentionCall& call, Partial& partial);
   static Range Visible(const Tile& tile, const AttentionCall& call, int row, int64_t start, int64_t tokens);
 
-  const kv::RawForm& codec_;
+  const kv::RawForm& raw_form_;
+  const kv::PageCodec* const codec_;  // nullptr: every page is raw
   const AttentionKernels& kernels_;
   const RowKernels& row_kernels_;
   WorkerPool& pool_;

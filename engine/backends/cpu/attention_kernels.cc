@@ -38,17 +38,21 @@ SoftmaxState Softmax(float* scores, int64_t n, int64_t first, int64_t last) {
   return {maximum, SumLanes(sum)};
 }
 
-void Join(SoftmaxState* state, float* mixed, const SoftmaxState& next, const float* next_mixed, int64_t n) {
-  const float maximum = std::max(state->maximum, next.maximum);
-  HWY_ALIGN float shifts[16] = {state->maximum - maximum, next.maximum - maximum};
+JoinFactors Join(SoftmaxState& state, const SoftmaxState& next) {
+  const float maximum = std::max(state.maximum, next.maximum);
+  HWY_ALIGN float shifts[16] = {state.maximum - maximum, next.maximum - maximum};
   HWY_ALIGN float factors[16];
   Store(Exp(Load(shifts)), factors);
-  const V16 old_factor = Set(factors[0]), new_factor = Set(factors[1]);
+  state.sum = std::fma(state.sum, factors[0], next.sum * factors[1]);
+  state.maximum = maximum;
+  return {factors[0], factors[1]};
+}
+
+void Blend(const JoinFactors& factors, int64_t n, float* mixed, const float* next) {
+  const V16 running_factor = Set(factors.running), next_factor = Set(factors.next);
   for (int64_t i = 0; i < n; i += 16) {
-    Store(Fma(Load(next_mixed + i), new_factor, Mul(Load(mixed + i), old_factor)), mixed + i);
+    Store(Fma(Load(next + i), next_factor, Mul(Load(mixed + i), running_factor)), mixed + i);
   }
-  state->sum = std::fma(state->sum, factors[0], next.sum * factors[1]);
-  state->maximum = maximum;
 }
 
 void Finish(const SoftmaxState& state, const float* mixed, int64_t n, float* out) {
@@ -57,7 +61,7 @@ void Finish(const SoftmaxState& state, const float* mixed, int64_t n, float* out
 }
 
 const AttentionKernels& Table() {
-  static constexpr AttentionKernels kKernels = {Softmax, Join, Finish};
+  static constexpr AttentionKernels kKernels = {Softmax, Join, Blend, Finish};
   return kKernels;
 }
 

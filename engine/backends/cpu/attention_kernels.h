@@ -14,12 +14,20 @@ struct SoftmaxState {
   float sum;
 };
 
+// What two mixes are worth when they join.
+struct JoinFactors {
+  float running;
+  float next;
+};
+
 struct AttentionKernels {
   // Over scores[first, last) of `n` (a multiple of 16): turns them into exp(score - maximum) and everything outside
   // into 0. The sum runs in sixteen virtual lanes and one fixed tree. REQUIRES: first < last.
   SoftmaxState (*softmax)(float* scores, int64_t n, int64_t first, int64_t last);
-  // Joins the state and mix of the next segment into the running ones. n: head_dim.
-  void (*join)(SoftmaxState* state, float* mixed, const SoftmaxState& next, const float* next_mixed, int64_t n);
+  // Joins the state of the next segment into the running one.
+  JoinFactors (*join)(SoftmaxState& state, const SoftmaxState& next);
+  // Joins the mixes: mixed = mixed * factors.running + next * factors.next. n: a multiple of 16.
+  void (*blend)(const JoinFactors& factors, int64_t n, float* mixed, const float* next);
   // out = mixed / sum.
   void (*finish)(const SoftmaxState& state, const float* mixed, int64_t n, float* out);
 };

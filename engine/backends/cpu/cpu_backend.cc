@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
-#include "engine/sampling/log_reference.h"
+#include "engine/backends/rope_frequencies.h"
 #include "kvcache/base/check.h"
 #include "kvcache/base/status_macros.h"
 #include "kvcache/simd/portable_math.h"
@@ -47,8 +47,8 @@ void DecodeTensorRow(const Tensor& tensor, int64_t row, float* out) {
 
 }  // namespace
 
-CpuBackend::CpuBackend(simd::Isa isa, WorkerPool& pool, const kv::Codec& codec)
-    : isa_(isa), pool_(pool), rows_(RowKernelsFor(isa)), kv_(codec), attention_(isa, pool, kv_) {}
+CpuBackend::CpuBackend(simd::Isa isa, WorkerPool& pool, const kv::RawForm& raw_form, const kv::PageCodec* codec)
+    : isa_(isa), pool_(pool), rows_(RowKernelsFor(isa)), kv_(raw_form, codec), attention_(isa, pool, kv_) {}
 
 absl::StatusOr<std::unique_ptr<Matrix>> CpuBackend::LoadMatrix(absl::Span<const Tensor* const> parts,
                                                                WeightMode weights, ActivationMode activations) {
@@ -73,7 +73,9 @@ absl::StatusOr<View> CpuBackend::AllocateView(int64_t rows, int64_t cols) {
   return View{reinterpret_cast<float*>(buffers_.back().data()), rows, cols};
 }
 
-absl::Status CpuBackend::AllocateKv(const KvShape& shape, int64_t num_pages) { return kv_.Allocate(shape, num_pages); }
+absl::Status CpuBackend::AllocateKv(const KvShape& shape, const kv::CacheShape& cache, int64_t step_tokens) {
+  return kv_.Allocate(shape, cache, step_tokens);
+}
 
 void CpuBackend::Embed(const Tensor& table, absl::Span<const int32_t> ids, float scale, View out) {
   ForRows(pool_, static_cast<int64_t>(ids.size()), [&](int64_t row) {
@@ -158,15 +160,10 @@ void CpuBackend::MatMulSection(View x, const Section& section, absl::Span<const 
 void CpuBackend::RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base,
                             double linear_factor, View angles) {
   const int half = shape.dims / 2;
-  const double log_base = LogReference(base);
-  std::vector<double> frequencies(half);
-  for (int i = 0; i < half; ++i) {
-    frequencies[i] = simd::PortableExp(-2.0 * i / shape.dims * log_base);
-    if (!shape.factors.empty()) frequencies[i] /= shape.factors[i];
-  }
+  const std::vector<double> frequencies = RopeFrequencies(shape, base, linear_factor);
   ForBatchRows(pool_, batch, [&](const SequenceRows& sequence, int64_t r) {
     float* row = angles.row(sequence.first_row + r);
-    const double position = static_cast<double>(sequence.position + r) / linear_factor;
+    const double position = static_cast<double>(sequence.position + r);
     for (int i = 0; i < half; ++i) {
       const simd::SineCosine angle = simd::PortableSineCosine(position * frequencies[i]);
       row[i] = static_cast<float>(angle.cosine);
@@ -178,7 +175,8 @@ void CpuBackend::RopeAngles(absl::Span<const SequenceRows> batch, const RopeShap
 void CpuBackend::RopeStoreKv(absl::Span<const SequenceRows> batch, const AttentionShape& shape, const RopeShape& rope,
                              View angles, int layer, View qkv) {
   const int dim = shape.head_dim, half = rope.dims / 2;
-  const auto store = kv_.codec().raw_form(isa_).store;
+  const auto store = kv_.raw_form().store;
+  kv_.PoisonNewPages(batch, layer);
   const auto rotate = rope.interleaved ? rows_.rope_pairs : rows_.rope_halves;
   ForBatchRows(pool_, batch, [&](const SequenceRows& sequence, int64_t r) {
     const int64_t position = sequence.position + r;
@@ -187,12 +185,28 @@ void CpuBackend::RopeStoreKv(absl::Span<const SequenceRows> batch, const Attenti
     for (int h = 0; h < shape.num_heads + shape.num_kv_heads; ++h) {
       rotate(angle, angle + half, rope.dims, row + h * dim);
     }
-    const kv::PageId page = sequence.pages[position / kv::kPageTokens];
+    const int slot = static_cast<int>(position % kv::kPageTokens);
     for (int h = 0; h < shape.num_kv_heads; ++h) {
       const float* key = row + (shape.num_heads + h) * dim;
-      store(kv_.Head(page, layer, h), dim, static_cast<int>(position % kv::kPageTokens), key,
-            key + shape.num_kv_heads * dim);
+      store(kv_.Raw(sequence, position / kv::kPageTokens, {layer, h}), dim, slot, key, key + shape.num_kv_heads * dim);
     }
+  });
+  if (kv_.codec() != nullptr) SealFullPages(batch, layer, shape.num_kv_heads);
+}
+
+// Sinks are never sealed.
+void CpuBackend::SealFullPages(absl::Span<const SequenceRows> batch, int layer, int num_kv_heads) {
+  full_pages_.clear();
+  for (const SequenceRows& sequence : batch) {
+    const int64_t end = (sequence.position + sequence.num_rows) / kv::kPageTokens;
+    const int64_t first = std::max<int64_t>(sequence.position / kv::kPageTokens, kv_.cache_shape().sink_pages);
+    for (int64_t page = first; page < end; ++page) full_pages_.emplace_back(&sequence, page);
+  }
+  pool_.ParallelFor(static_cast<int64_t>(full_pages_.size()) * num_kv_heads, [&](int64_t i, int) {
+    const auto& [sequence, page] = full_pages_[i / num_kv_heads];
+    const kv::HeadId head = {layer, static_cast<int>(i % num_kv_heads)};
+    const auto* raw = reinterpret_cast<const uint16_t*>(kv_.Raw(*sequence, page, head));
+    kv_.codec()->Encode(head, page, raw, kv_.Sealed(sequence->pages[page], head));
   });
 }
 

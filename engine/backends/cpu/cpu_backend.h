@@ -3,6 +3,7 @@
 #define NIBBLE_ENGINE_BACKENDS_CPU_CPU_BACKEND_H_
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "engine/backends/backend.h"
@@ -17,14 +18,14 @@ namespace nibble::engine {
 
 class CpuBackend : public Backend {
  public:
-  // `pool` and `codec` must outlive it.
-  CpuBackend(simd::Isa isa, WorkerPool& pool, const kv::Codec& codec);
+  // `pool` and `codec` must outlive it. codec nullptr: pages stay raw.
+  CpuBackend(simd::Isa isa, WorkerPool& pool, const kv::RawForm& raw_form, const kv::PageCodec* codec);
 
   absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, WeightMode weights,
                                                      ActivationMode activations) override;
   absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) override;
   absl::StatusOr<View> AllocateView(int64_t rows, int64_t cols) override;
-  absl::Status AllocateKv(const KvShape& shape, int64_t num_pages) override;
+  absl::Status AllocateKv(const KvShape& shape, const kv::CacheShape& cache, int64_t step_tokens) override;
 
   void Embed(const Tensor& table, absl::Span<const int32_t> ids, float scale, View out) override;
   void Gather(View x, absl::Span<const int64_t> rows, View out) override;
@@ -42,6 +43,7 @@ class CpuBackend : public Backend {
   void SoftCap(float cap, View x) override;
 
  private:
+  void SealFullPages(absl::Span<const SequenceRows> batch, int layer, int num_kv_heads);
   void Quantize(View x, int64_t groups);
   void MatMulSection(View x, const Section& section, absl::Span<const float> bias, Epilogue epilogue, View out);
 
@@ -52,6 +54,7 @@ class CpuBackend : public Backend {
   CpuAttention attention_;
   std::vector<AlignedBuffer> buffers_;
   std::vector<std::unique_ptr<std::vector<float>>> vectors_;
+  std::vector<std::pair<const SequenceRows*, int64_t>> full_pages_;  // of the current step
   // The quantized input of the current product.
   QuantizedRows quantized_;
   std::vector<int8_t> codes_;

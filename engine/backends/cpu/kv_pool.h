@@ -1,4 +1,5 @@
-// The bytes of the KV cache: page after page, inside a page layer after layer, inside a layer head after head.
+// The bytes of the KV cache: sealed pages, raw slots, and raw places of pages that live only as long as a step. Inside
+// each, layer after layer, inside a layer head after head.
 #ifndef NIBBLE_ENGINE_BACKENDS_CPU_KV_POOL_H_
 #define NIBBLE_ENGINE_BACKENDS_CPU_KV_POOL_H_
 
@@ -8,46 +9,52 @@
 #include "absl/status/status.h"
 #include "engine/backends/backend.h"
 #include "engine/backends/cpu/aligned_buffer.h"
-#include "kvcache/codecs/codec.h"
+#include "kvcache/codecs/page_codec.h"
+#include "kvcache/codecs/raw_form.h"
 
 namespace nibble::engine {
 
 class KvPool {
  public:
-  // `codec` must outlive the pool.
-  explicit KvPool(const kv::Codec& codec) : codec_(codec) {}
+  // `codec` seals pages and must outlive the pool; nullptr: pages stay raw in their own place.
+  KvPool(const kv::RawForm& raw_form, const kv::PageCodec* codec) : raw_form_(raw_form), codec_(codec) {}
 
   // RESOURCE_EXHAUSTED if memory ends.
-  absl::Status Allocate(const KvShape& shape, int64_t num_pages);
+  absl::Status Allocate(const KvShape& shape, const kv::CacheShape& cache, int64_t step_tokens);
 
-  const kv::Codec& codec() const { return codec_; }
-  std::byte* Head(kv::PageId page, int layer, int kv_head) const {
-    return buffer_.data() + page * page_bytes_ + layer * layer_bytes_ + kv_head * head_bytes_;
-  }
+  const kv::RawForm& raw_form() const { return raw_form_; }
+  const kv::PageCodec* codec() const { return codec_; }
+  const kv::CacheShape& cache_shape() const { return cache_; }
 
-  static int64_t PageBytes(const kv::Codec& codec, const KvShape& shape) {
-    return int64_t{shape.num_layers} * shape.num_kv_heads *
-           codec.raw_form(simd::Isa::kScalar).head_bytes(shape.head_dim);
-  }
+  // One head's part of the raw form of the sequence's page `index`, which must have one.
+  std::byte* Raw(const SequenceRows& sequence, int64_t index, kv::HeadId head) const;
+  // One head's part of a sealed page. REQUIRES: codec() is not null.
+  std::byte* Sealed(kv::PageId page, kv::HeadId head) const;
+
+  // Pages [first, end) that a query in page `page` reads sealed, of those in [from, to).
+  struct PageRange {
+    int64_t first, end;
+  };
+  PageRange SealedIn(int64_t page, int64_t from, int64_t to) const;
+
+  // In builds that check themselves, before a layer's rows are stored: whatever the places of the pages that begin in
+  // this step held before becomes NaN.
+  void PoisonNewPages(absl::Span<const SequenceRows> batch, int layer) const;
 
  private:
-  const kv::Codec& codec_;
-  AlignedBuffer buffer_;
-  int64_t page_bytes_ = 0, layer_bytes_ = 0, head_bytes_ = 0;
+  std::byte* RawPlace(const AlignedBuffer& buffer, int64_t place, int64_t layers, kv::HeadId head) const;
+
+  const kv::RawForm& raw_form_;
+  const kv::PageCodec* const codec_;
+  KvShape shape_;
+  kv::CacheShape cache_;
+  int64_t raw_head_bytes_ = 0, sealed_page_bytes_ = 0;
+  AlignedBuffer pages_, raw_slots_;
+  AlignedBuffer passing_;  // of the current layer: raw slots numbered from cache_.raw_slots on
 };
 
-inline absl::Status KvPool::Allocate(const KvShape& shape, int64_t num_pages) {
-  head_bytes_ = codec_.raw_form(simd::Isa::kScalar).head_bytes(shape.head_dim);
-  layer_bytes_ = shape.num_kv_heads * head_bytes_;
-  page_bytes_ = PageBytes(codec_, shape);
-  int64_t bytes = 0;
-  if (__builtin_mul_overflow(num_pages, page_bytes_, &bytes))
-    return absl::ResourceExhaustedError("kv_memory: overflows");
-  absl::StatusOr<AlignedBuffer> buffer = AlignedBuffer::Allocate(bytes);
-  if (!buffer.ok()) return buffer.status();
-  buffer_ = *std::move(buffer);
-  return absl::OkStatus();
-}
+// Bytes of a page's raw form.
+int64_t RawPageBytes(const kv::RawForm& raw_form, const KvShape& shape);
 
 }  // namespace nibble::engine
 

@@ -32,10 +32,11 @@ struct Setting {
 std::vector<float> RunAttention(const Setting& setting, const std::vector<float>& qkv) {
   const int64_t tokens = static_cast<int64_t>(qkv.size()) / kQkvCols;
   WorkerPool pool(setting.threads);
-  CpuBackend backend(setting.isa, pool, *kv::FindCodec("f16"));
+  CpuBackend backend(setting.isa, pool, kv::RawFormF16(setting.isa), nullptr);
   std::vector<kv::PageId> pages(kv::PagesFor(tokens));
   std::iota(pages.rbegin(), pages.rend(), 0);
-  EXPECT_THAT(backend.AllocateKv({1, kShape.num_kv_heads, kShape.head_dim}, static_cast<int64_t>(pages.size())),
+  EXPECT_THAT(backend.AllocateKv({1, kShape.num_kv_heads, kShape.head_dim}, {static_cast<int64_t>(pages.size())},
+                                 setting.chunk),
               IsOk());
   std::vector<float> out(tokens * kOutCols);
   for (int64_t first = 0; first < tokens; first += setting.chunk) {
@@ -43,7 +44,7 @@ std::vector<float> RunAttention(const Setting& setting, const std::vector<float>
     std::vector<float> rows(qkv.begin() + first * kQkvCols, qkv.begin() + (first + count) * kQkvCols);
     std::vector<float> angles(count * 32);
     const View view = {rows.data(), count, kQkvCols}, angle_view = {angles.data(), count, 32};
-    const SequenceRows sequence = {0, count, first, pages};
+    const SequenceRows sequence = {0, count, first, pages, {}};
     const RopeShape rope = {32, false, {}};
     backend.RopeAngles({sequence}, rope, 10000.0, 1.0, angle_view);
     backend.RopeStoreKv({sequence}, kShape, rope, angle_view, 0, view);

@@ -31,7 +31,7 @@ struct Product {
 std::vector<float> Multiply(simd::Isa isa, const Product& product, const std::vector<const Tensor*>& parts,
                             std::vector<float> x, int64_t rows) {
   WorkerPool pool(product.threads);
-  CpuBackend backend(isa, pool, *kv::FindCodec("f16"));
+  CpuBackend backend(isa, pool, kv::RawFormF16(simd::Isa::kScalar), nullptr);
   auto matrix = backend.LoadMatrix(parts, product.weights, product.activations);
   EXPECT_THAT(matrix, IsOk());
   std::vector<float> out(rows * (*matrix)->rows(), 1.0f);
@@ -221,7 +221,7 @@ TEST(MatMul, AMinBeyondItsFormatIsRefusedNamingTheTensor) {
   OwnedTensor w = RandomTensor(Encoding::kQ4_0, 4, 64, random);
   w.tensor.name = "blk.0.attn_q.weight";
   WorkerPool pool(1);
-  CpuBackend backend(simd::Isa::kScalar, pool, *kv::FindCodec("f16"));
+  CpuBackend backend(simd::Isa::kScalar, pool, kv::RawFormF16(simd::Isa::kScalar), nullptr);
   for (const float scale : {8188.0f, 8192.0f, -8192.0f}) {  // eight of the first are f16's largest
     const uint16_t half = simd::FloatToHalf(scale);
     std::memcpy(&w.bytes[2 * TraitsOf(Encoding::kQ4_0).block_bytes], &half, sizeof half);
