@@ -84,12 +84,18 @@ class ModelEngine : public CpuEngine {
     kv_costs_.page_bytes = raw_bytes;
     if (page_codec_ != nullptr) {
       const int64_t passing = options_.step_tokens / kv::kPageTokens * (raw_bytes / shape.num_layers);
-      kv_costs_ = {page_codec_->page_bytes(), raw_bytes,        page_codec_->table_bytes(), passing,
-                   codec_.window_pages,       codec_.sink_pages};
+      kv_costs_.page_bytes = page_codec_->page_bytes();
+      kv_costs_.raw_page_bytes = raw_bytes;
+      kv_costs_.table_bytes = page_codec_->table_bytes();
+      kv_costs_.passing_bytes = passing;
+      kv_costs_.window_pages = options_.kv_window.value_or(codec_.window_pages);
+      kv_costs_.sink_pages = options_.kv_sink.value_or(codec_.sink_pages);
     }
     if (options_.kv_pages > 0) {
-      cache_shape_ = {options_.kv_pages, page_codec_ == nullptr ? 0 : options_.kv_pages, kv_costs_.window_pages,
-                      kv_costs_.sink_pages};
+      cache_shape_ = {options_.kv_pages, 0, kv_costs_.window_pages, kv_costs_.sink_pages};
+      if (page_codec_ != nullptr) {
+        cache_shape_.raw_slots = options_.kv_raw_slots > 0 ? options_.kv_raw_slots : options_.kv_pages;
+      }
     } else {
       NIBBLE_ASSIGN_OR_RETURN(cache_shape_, DivideKvMemory(options_.kv_memory_bytes, kv_costs_, config.context_length,
                                                            options_.max_sequences));

@@ -27,7 +27,7 @@ struct Daemon::Parts {
         intake_budget(options.limits.intake_bytes),
         prompt_logprobs_budget(options.limits.prompt_logprobs_bytes),
         loop(model->engine.get(), options.scheduler, MonotonicNow),
-        metrics(model->name, model->kv_codec, [this] { return loop.Snapshot(); }),
+        metrics(model->name, {model->kv_codec, model->kv_bits, model->kv_costs}, [this] { return loop.Snapshot(); }),
         streams(options.limits.stall_timeout / 8, MonotonicNow),
         intake(options.intake_threads, options.limits.intake_queue) {
     serving.limits = options.limits;

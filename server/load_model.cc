@@ -17,7 +17,11 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadModel(const LoadOptions& option
   model->kv_codec = options.engine.kv_codec;
   model->chat_template = engine::ChatTemplate::Compile(model->file->tokenizer);
   NIBBLE_ASSIGN_OR_RETURN(model->tokenizer, engine::Tokenizer::Create(model->file->tokenizer));
-  NIBBLE_ASSIGN_OR_RETURN(model->engine, engine::CreateEngine(options.engine, *model->file));
+  NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<engine::CpuEngine> engine,
+                          engine::CreateEngine(options.engine, *model->file));
+  model->kv_bits = engine->kv_bits();
+  model->kv_costs = engine->kv_costs();
+  model->engine = std::move(engine);
   return model;
 }
 

@@ -6,6 +6,7 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -93,6 +94,36 @@ void AddCacheInfo(const sched::Counters& c, const std::string& kv_codec, Snapsho
       .push_back(Sample(labels, 1.0, MetricType::Gauge));
 }
 
+// Tokens that the cache holds when sequences are as long as those that run now: pages bound the one, raw slots the
+// number of sequences.
+double CapacityTokens(const sched::Counters& c, const engine::KvCosts& costs) {
+  const double tokens = static_cast<double>(c.pages_total * kv::kPageTokens);
+  const int64_t running = c.sequences_running + c.sequences_paused;
+  if (c.raw_slots_total == 0 || running == 0) return tokens;
+  const double held = static_cast<double>((c.pages_total - c.pages_free - c.pages_cached) * kv::kPageTokens);
+  const int64_t sequences = c.raw_slots_total / (costs.sink_pages + costs.window_pages + 1);
+  return std::min(tokens, static_cast<double>(sequences) * held / static_cast<double>(running));
+}
+
+void AddKvMemory(const sched::Counters& c, const KvInfo& kv, SnapshotFamilies& to) {
+  const std::pair<const char*, int64_t> forms[] = {
+      {"pages_used", (c.pages_total - c.pages_free - c.pages_cached) * kv.costs.page_bytes},
+      {"pages_cached", c.pages_cached * kv.costs.page_bytes},
+      {"pages_free", c.pages_free * kv.costs.page_bytes},
+      {"raw_used", (c.raw_slots_total - c.raw_slots_free - c.raw_slots_cached) * kv.costs.raw_page_bytes},
+      {"raw_cached", c.raw_slots_cached * kv.costs.raw_page_bytes},
+      {"raw_free", c.raw_slots_free * kv.costs.raw_page_bytes},
+      {"tables", kv.costs.table_bytes + kv.costs.passing_bytes},
+  };
+  auto& bytes = to.Add("nibble_kv_bytes", "Memory of the KV cache, by form.", MetricType::Gauge);
+  for (const auto& [form, count] : forms) {
+    bytes.push_back(Sample(With(to.labels(), "form", form), static_cast<double>(count), MetricType::Gauge));
+  }
+  to.Gauge("nibble_kv_bits_per_element", "Of a sealed page, with all parameters.", kv.bits);
+  to.Gauge("nibble_kv_capacity_tokens", "Tokens that the KV cache holds at the present mix of sequences.",
+           CapacityTokens(c, kv.costs));
+}
+
 void AddCounters(const sched::Counters& c, SnapshotFamilies& to) {
   to.Counter("vllm:num_preemptions_total", "Sequences preempted.", c.preemptions);
   to.Counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.",
@@ -156,9 +187,9 @@ struct Metrics::Series {
                                                             .Register(registry);
 };
 
-Metrics::Metrics(std::string model_name, std::string kv_codec, std::function<sched::Counters()> snapshot)
+Metrics::Metrics(std::string model_name, KvInfo kv, std::function<sched::Counters()> snapshot)
     : model_name_(std::move(model_name)),
-      kv_codec_(std::move(kv_codec)),
+      kv_(std::move(kv)),
       snapshot_(std::move(snapshot)),
       series_(std::make_unique<Series>(model_name_)) {}
 
@@ -190,7 +221,8 @@ std::string Metrics::Render() const {
   for (size_t i = 0; i < cancelled_early_.size(); ++i) counters.cancelled[i] += cancelled_early_[i];
   SnapshotFamilies families(series_->labels);
   AddGauges(counters, families);
-  AddCacheInfo(counters, kv_codec_, families);
+  AddCacheInfo(counters, kv_.codec, families);
+  AddKvMemory(counters, kv_, families);
   AddCounters(counters, families);
   AddFinished(counters, families);
   const prometheus::TextSerializer serializer;

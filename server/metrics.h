@@ -13,15 +13,23 @@
 #include <tuple>
 
 #include "absl/status/status.h"
+#include "engine/kv_memory.h"
 #include "scheduler/counters.h"
 #include "server/request_timings.h"
 
 namespace nibble::server {
 
+// What does not change about the KV cache.
+struct KvInfo {
+  std::string codec;
+  double bits = 0.0;  // per element of a sealed page
+  engine::KvCosts costs;
+};
+
 class Metrics {
  public:
   // `snapshot` must not wait for a step; it is called on scraping threads.
-  Metrics(std::string model_name, std::string kv_codec, std::function<sched::Counters()> snapshot);
+  Metrics(std::string model_name, KvInfo kv, std::function<sched::Counters()> snapshot);
   ~Metrics();
 
   void ObserveRequest(const RequestTimings& timings);
@@ -36,7 +44,7 @@ class Metrics {
   struct Series;
 
   const std::string model_name_;
-  const std::string kv_codec_;
+  const KvInfo kv_;
   const std::function<sched::Counters()> snapshot_;
   const std::unique_ptr<Series> series_;
   std::array<std::atomic<int64_t>, std::tuple_size_v<decltype(sched::Counters::cancelled)>> cancelled_early_ = {};

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
+#include "engine/kv_memory.h"
 #include "engine/tokenizer/chat_template.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "engine/weights/model_file.h"
@@ -18,6 +19,8 @@ struct ServedModel {
   std::string name;
   std::string architecture;
   std::string kv_codec;
+  double kv_bits = 16.0;  // per element of a sealed page, with all parameters
+  engine::KvCosts kv_costs;
   std::unique_ptr<engine::ModelFile> file;  // the engine reads from it
   std::unique_ptr<engine::Tokenizer> tokenizer;
   // Or why the model cannot chat: its file has no template, or one that is not supported.

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <random>
 
+#include "engine/models/kv_codec_model.h"
 #include "kvcache/base/check.h"
+#include "tests/law1/random_calibration.h"
 
 namespace nibble {
 namespace {
@@ -76,7 +78,10 @@ RunResult Answer(const engine::ModelFile& file, const Modes& modes, const Compan
   options.isa = std::string(simd::Name(company.isa));
   options.step_tokens = company.step_tokens;
   options.max_sequences = company.max_sequences;
+  options.kv_codec = modes.kv;
+  options.calibration = RandomCalibration(modes.kv, engine::CodecModelOf(file.config));
   options.kv_pages = company.pages;
+  options.kv_raw_slots = company.raw_slots;
   auto engine = engine::CreateEngine(options, file);
   NIBBLE_CHECK(engine.ok());
   LedgerEngine recorded(**engine, ledger);

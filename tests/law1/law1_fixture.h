@@ -17,6 +17,7 @@ namespace nibble {
 struct Modes {
   engine::WeightMode weights = engine::WeightMode::kFile;
   engine::ActivationMode activations = engine::ActivationMode::kA8;
+  std::string kv = "f16";
 };
 
 struct Company {
@@ -25,6 +26,7 @@ struct Company {
   int64_t step_tokens = 4096;  // chunk size, and who fits beside whom
   int64_t max_sequences = 64;
   int64_t pages = 4096;
+  int64_t raw_slots = 0;  // 0: as many as pages
   bool together = false;  // all requests submitted at once; otherwise each runs alone in a fresh cache
 };
 

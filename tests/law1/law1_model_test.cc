@@ -41,7 +41,7 @@ void ExpectLaw1(const std::string& model, const Case& c) {
   for (const auto& filler : MakePrompts(32 - kPrompts, 29, 32, file->config.vocab_size)) prompts.push_back(filler);
   for (simd::Isa isa : simd::SupportedIsas()) {
     if (isa == simd::Isa::kScalar) continue;
-    const Company company = {isa, 2, c.step_tokens, /*max_sequences=*/32, c.pages, /*together=*/true};
+    const Company company = {isa, 2, c.step_tokens, /*max_sequences=*/32, c.pages, /*raw_slots=*/0, /*together=*/true};
     const RunResult result = Answer(*file, c.modes, company, prompts, kMaxTokens, ledger);
     EXPECT_EQ(ledger.contradictions(), 0) << simd::Name(isa);
     EXPECT_EQ(result.largest_batch, 32);
@@ -52,12 +52,12 @@ void ExpectLaw1(const std::string& model, const Case& c) {
 }
 
 TEST(Law1Model, SmolLm2Integer) {
-  const Modes modes = {engine::WeightMode::kFile, engine::ActivationMode::kA8};
+  const Modes modes = {engine::WeightMode::kFile, engine::ActivationMode::kA8, "f16"};
   ExpectLaw1("smollm2", {modes, 3, 56, 64, 211, 58});
 }
 
 TEST(Law1Model, SmolLm2Float) {
-  const Modes modes = {engine::WeightMode::kF32, engine::ActivationMode::kF32};
+  const Modes modes = {engine::WeightMode::kF32, engine::ActivationMode::kF32, "f16"};
   ExpectLaw1("smollm2", {modes, 1, 56, 64, 211, 58});
 }
 

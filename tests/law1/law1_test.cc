@@ -55,29 +55,29 @@ TEST_P(Law1, CompanyChunksThreadsAndTargetsDoNotShow) {
     for (int threads : {1, 2}) {
       // The plainest target is slow: there, one thread in the batch is enough, since alone is its other side.
       if (isa == simd::Isa::kScalar && threads == 2) continue;
-      const RunResult result =
-          ExpectSameBits({isa, threads, /*step_tokens=*/449, /*max_sequences=*/32, /*pages=*/4096, /*together=*/true});
+      const RunResult result = ExpectSameBits({isa, threads, /*step_tokens=*/449, /*max_sequences=*/32, /*pages=*/4096,
+                                               /*raw_slots=*/0, /*together=*/true});
       EXPECT_EQ(result.largest_batch, 32);
     }
   }
 }
 
 TEST_P(Law1, PrefixHitsDoNotShow) {
-  const RunResult result =
-      ExpectSameBits({simd::SupportedIsas().back(), 2, 512, /*max_sequences=*/3, /*pages=*/4096, /*together=*/true});
+  const RunResult result = ExpectSameBits(
+      {simd::SupportedIsas().back(), 2, 512, /*max_sequences=*/3, /*pages=*/4096, /*raw_slots=*/0, /*together=*/true});
   EXPECT_GT(result.counters.prefix_hits_tokens, 100);
 }
 
 TEST_P(Law1, PreemptionDoesNotShow) {
-  const RunResult result =
-      ExpectSameBits({simd::SupportedIsas().back(), 2, 449, /*max_sequences=*/32, /*pages=*/60, /*together=*/true});
+  const RunResult result = ExpectSameBits(
+      {simd::SupportedIsas().back(), 2, 449, /*max_sequences=*/32, /*pages=*/60, /*raw_slots=*/0, /*together=*/true});
   EXPECT_GT(result.counters.preemptions, 0);
   EXPECT_GT(result.counters.recomputed_tokens, 0);
 }
 
-constexpr Modes kInteger = {engine::WeightMode::kFile, engine::ActivationMode::kA8};
-constexpr Modes kFloat = {engine::WeightMode::kF32, engine::ActivationMode::kF32};
-constexpr Modes kRounded4 = {engine::WeightMode::kW4, engine::ActivationMode::kA8};
+constexpr Modes kInteger = {engine::WeightMode::kFile, engine::ActivationMode::kA8, "f16"};
+constexpr Modes kFloat = {engine::WeightMode::kF32, engine::ActivationMode::kF32, "f16"};
+constexpr Modes kRounded4 = {engine::WeightMode::kW4, engine::ActivationMode::kA8, "f16"};
 
 INSTANTIATE_TEST_SUITE_P(
     Models, Law1,

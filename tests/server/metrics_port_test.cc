@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/metrics.h"
 #include "tests/server/server_fixture.h"
 
 namespace nibble::server {
@@ -91,6 +92,28 @@ TEST_F(ServerMetrics, FiguresFollowTheRequests) {
   EXPECT_EQ(Value("vllm:e2e_request_latency_seconds_count" + labels), 2.0);
   // Of the canary's 16 tokens and these 7, the first of each answer has no gap before it.
   EXPECT_EQ(Value("vllm:inter_token_latency_seconds_count" + labels), 15.0 + 6.0);
+}
+
+TEST(Metrics, KvMemoryByFormAndCapacityAtThePresentMix) {
+  sched::Counters counters;
+  counters.pages_total = 100, counters.pages_free = 50, counters.pages_cached = 30;
+  counters.raw_slots_total = 32, counters.raw_slots_free = 20, counters.raw_slots_cached = 5;
+  KvInfo kv = {"klt2", 2.05, {}};
+  kv.costs.page_bytes = 1000, kv.costs.raw_page_bytes = 8000, kv.costs.table_bytes = 77;
+  kv.costs.window_pages = 1, kv.costs.sink_pages = 1;
+  const Metrics metrics("m", kv, [&] { return counters; });
+  const auto expect = [&](const std::string& name, const std::string& label, const std::string& value) {
+    const std::string line = name + "{engine=\"0\"" + label + ",model_name=\"m\"} " + value + "\n";
+    EXPECT_THAT(metrics.Render(), HasSubstr(line));
+  };
+  expect("nibble_kv_bytes", ",form=\"pages_used\"", "20000");
+  expect("nibble_kv_bytes", ",form=\"pages_cached\"", "30000");
+  expect("nibble_kv_bytes", ",form=\"raw_used\"", "56000");
+  expect("nibble_kv_bytes", ",form=\"tables\"", "77");
+  expect("nibble_kv_bits_per_element", "", "2.05");
+  expect("nibble_kv_capacity_tokens", "", "3200");
+  counters.sequences_running = 8;  // of 80 tokens each: ten of them are all that the raw slots are for
+  expect("nibble_kv_capacity_tokens", "", "800");
 }
 
 }  // namespace
