@@ -39,15 +39,4 @@ absl::StatusOr<kv::CacheShape> DivideKvMemory(int64_t bytes, const KvCosts& cost
   return shape;
 }
 
-int64_t KvMemoryFor(const kv::CacheShape& shape, const KvCosts& costs) {
-  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
-  int64_t pages = 0, raw = 0, sum = costs.table_bytes + costs.passing_bytes;
-  if (__builtin_mul_overflow(shape.num_pages, costs.page_bytes, &pages) ||
-      __builtin_mul_overflow(shape.raw_slots, costs.raw_page_bytes, &raw) || __builtin_add_overflow(sum, pages, &sum) ||
-      __builtin_add_overflow(sum, raw, &sum)) {
-    return kMost;
-  }
-  return sum;
-}
-
 }  // namespace nibble::engine

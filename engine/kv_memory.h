@@ -25,9 +25,6 @@ struct KvCosts {
 absl::StatusOr<kv::CacheShape> DivideKvMemory(int64_t bytes, const KvCosts& costs, int64_t context_tokens,
                                               int64_t max_sequences);
 
-// Bytes that this shape takes; the largest int64_t where it is more.
-int64_t KvMemoryFor(const kv::CacheShape& shape, const KvCosts& costs);
-
 }  // namespace nibble::engine
 
 #endif  // NIBBLE_ENGINE_KV_MEMORY_H_
