@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
-#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "engine/tools/solo_sequence.h"
@@ -52,18 +51,24 @@ class CodecBench {
     request_.params = &params_;
   }
 
-  // Writes one token into every page below `pages`, as many one-token sequences at a time as a step takes: memory that
-  // was never written would all be one page of zeros to the system, and in the processor's cache.
-  void TouchPages(int64_t pages) {
-    std::vector<kv::PageId> table(static_cast<size_t>(pages));
-    std::iota(table.begin(), table.end(), 0);
-    const int64_t at_once = std::min(engine_.max_step_tokens(), engine_.max_sequences());
+  // Fills every page, each as the second page of a sequence of its own, so that it is sealed too: memory that was never
+  // written would all be one page of zeros to the system, and in the processor's cache.
+  void TouchPages() {
+    const int64_t pages = engine_.cache_shape().num_pages;
+    std::vector<std::vector<kv::PageId>> tables;
+    for (int64_t page = 0; page < pages; ++page) {
+      tables.push_back({static_cast<kv::PageId>(page == 0), static_cast<kv::PageId>(page)});
+    }
+    const bool raw_slots = !engine_.cache_shape().in_place();
+    const int64_t at_once = std::min(engine_.max_step_tokens() / kv::kPageTokens, engine_.max_sequences());
     for (int64_t first = 0; first < pages; first += at_once) {
       StepPlan plan;
       for (int64_t page = first; page < std::min(first + at_once, pages); ++page) {
         SequenceStep step;
-        step.tokens = absl::MakeConstSpan(ids_).first(1);
-        step.pages = absl::MakeConstSpan(table).subspan(static_cast<size_t>(page), 1);
+        step.tokens = absl::MakeConstSpan(ids_).first(kv::kPageTokens);
+        step.position = kv::kPageTokens;
+        step.pages = tables[page];
+        if (raw_slots) step.raw_slots = tables[page];
         plan.sequences.push_back(step);
       }
       engine_.Launch(plan);
@@ -188,7 +193,7 @@ absl::StatusOr<BenchReport> Bench(const OpenedModel& model, const BenchOptions& 
     NIBBLE_ASSIGN_OR_RETURN(const std::unique_ptr<CpuEngine> engine, EngineFor(model, options, codec, all));
     if (report.machine.cpu.empty()) report.machine = MeasureMachine(engine->isa(), ThreadsFromFlags());
     CodecBench bench(*engine, model.file.config.vocab_size);
-    bench.TouchPages(engine->cache_shape().num_pages);
+    bench.TouchPages();
     const int64_t runs = static_cast<int64_t>(options.codecs.size() * all.size()) * options.repeat;
     for (int64_t round = 0; round < options.repeat; ++round) {
       for (Work& work : all) {

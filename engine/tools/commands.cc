@@ -36,8 +36,9 @@ std::vector<Command> OfflineCommands() {
       {"eval",
        "Perplexity of a text, and how far each mode is from f32 weights, f32 activations and an f16 cache.",
        "--model FILE --text F [--context N] [--chunks N] [--score second-half|all] [--weights M,…] [--activations M,…] "
-       "[--kv C,…] [--json F]",
-       {"model", "text", "context", "chunks", "score", "weights", "activations", "kv", "threads", "json"},
+       "[--kv C,…] [--kv-window W] [--kv-sink S] [--retrieval N,…] [--json F]",
+       {"model", "text", "context", "chunks", "score", "weights", "activations", "kv", "kv-window", "kv-sink",
+        "retrieval", "threads", "json"},
        0,
        0,
        RunEval},

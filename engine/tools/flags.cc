@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <thread>
+#include <tuple>
 
 #include "absl/flags/flag.h"
 #include "absl/strings/numbers.h"
@@ -34,6 +35,10 @@ ABSL_FLAG(std::vector<std::string>, batch, std::vector<std::string>({"1", "4", "
           "sequences that decode together, a list");
 ABSL_FLAG(std::vector<std::string>, depth, std::vector<std::string>({"0", "2048", "6144"}),
           "tokens already in the cache, a list");
+ABSL_FLAG(std::vector<std::string>, retrieval, {},
+          "instead of scoring the text: hide needles in prompts of these lengths and ask for them, a list of tokens");
+ABSL_FLAG(absl::optional<int32_t>, kv_window, absl::nullopt, "pages before a query's own that it reads raw");
+ABSL_FLAG(absl::optional<int32_t>, kv_sink, absl::nullopt, "first pages that every query reads raw");
 ABSL_FLAG(int32_t, repeat, 3, "runs of each row; the median counts");
 
 namespace nibble::engine {
@@ -92,6 +97,12 @@ absl::StatusOr<EngineOptions> OptionsFor(const RunMode& mode) {
   NIBBLE_ASSIGN_OR_RETURN(options.weights, ParseWeightMode(mode.weights));
   NIBBLE_ASSIGN_OR_RETURN(options.activations, ParseActivationMode(mode.activations));
   options.kv_codec = mode.kv;
+  for (const auto& [name, value, place] : {std::tuple("kv-window", absl::GetFlag(FLAGS_kv_window), &options.kv_window),
+                                           std::tuple("kv-sink", absl::GetFlag(FLAGS_kv_sink), &options.kv_sink)}) {
+    if (!value.has_value()) continue;
+    NIBBLE_RETURN_IF_ERROR(RequireAtLeast(name, *value, 0));
+    *place = *value;
+  }
   NIBBLE_RETURN_IF_ERROR(RequireAtLeast("threads", absl::GetFlag(FLAGS_threads), 0));
   options.threads = ThreadsFromFlags();
   if (const char* isa = std::getenv("NIBBLE_ISA"); isa != nullptr) options.isa = isa;

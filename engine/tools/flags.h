@@ -34,6 +34,7 @@ ABSL_DECLARE_FLAG(int32_t, prefill);
 ABSL_DECLARE_FLAG(int32_t, decode);
 ABSL_DECLARE_FLAG(std::vector<std::string>, batch);
 ABSL_DECLARE_FLAG(std::vector<std::string>, depth);
+ABSL_DECLARE_FLAG(std::vector<std::string>, retrieval);
 ABSL_DECLARE_FLAG(int32_t, repeat);
 
 namespace nibble::engine {
