@@ -1,5 +1,7 @@
 #include "kvcache/codecs/codec.h"
 
+#include "kvcache/codecs/affine.h"
+
 namespace nibble::kv {
 namespace {
 
@@ -7,6 +9,10 @@ namespace {
 constexpr Codec kCodecs[] = {
     {"f16", 0, 0, false, RawFormF16, nullptr},
     {"f32", 0, 0, false, RawFormF32, nullptr},
+    {"int8", 0, 1, false, RawFormF16, CreateInt8},
+    {"int4", 0, 1, false, RawFormF16, CreateInt4},
+    {"kivi4", 0, 1, false, RawFormF16, CreateKivi4},
+    {"kivi2", 1, 1, false, RawFormF16, CreateKivi2},
 };
 
 }  // namespace

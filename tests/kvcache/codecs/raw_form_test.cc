@@ -160,7 +160,7 @@ TEST_P(RawForms, StoringATokenLeavesTheOthers) {
 INSTANTIATE_TEST_SUITE_P(HeadDims, RawForms, testing::Values(16, 32, 48, 80, 256));
 
 TEST(Codecs, TheTableFindsByName) {
-  for (const std::string name : {"f16", "f32"}) {
+  for (const std::string name : {"f16", "f32", "int8", "int4", "kivi4", "kivi2"}) {
     const Codec* codec = FindCodec(name);
     ASSERT_NE(codec, nullptr) << name;
     EXPECT_EQ(codec->name, name);
