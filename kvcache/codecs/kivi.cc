@@ -66,14 +66,6 @@ void EncodeSquare(const uint16_t* in, int64_t stride, uint8_t* codes, uint16_t* 
   }
 }
 
-// lanes + the weighted zero points of 16 tokens.
-HWY_INLINE V16 AddWeighted(V16 weights, V16 zero_points, V16 lanes) {
-  const V16 sum = Fma(weights, zero_points, lanes);
-  V16 r;
-  NIBBLE_PARTS r.v[i] = hn::IfThenElse(hn::Eq(weights.v[i], hn::Zero(F())), lanes.v[i], sum.v[i]);
-  return r;
-}
-
 template <int kBits>
 class Kivi final : public AffineCodec {
  public:
@@ -117,15 +109,10 @@ class Kivi final : public AffineCodec {
 
   void Mix(HeadId /*head*/, const PageRun& run, const float* weights, int64_t weight_stride, int rows,
            float* accumulators) const final {
-    constexpr int kMost = kMaxRows<false>;
     for (const std::byte* page : run.pages) {
-      const MixRows at = {weights, weight_stride, accumulators, mix_floats()};
-      int row = 0;
-      for (; row + kMost <= rows; row += kMost) MixPage<kMost>(page, at, row);
-      if constexpr (kMost > 3) {
-        for (; row + 3 <= rows; row += 3) MixPage<3>(page, at, row);
-      }
-      for (; row < rows; ++row) MixPage<1>(page, at, row);
+      ValuePage values;
+      LoadValues(page, &values);
+      MixPage<kBits, false, true>(values, head_dim(), {weights, weight_stride, accumulators, mix_floats()}, rows);
       weights += kPageTokens;
     }
   }
@@ -179,6 +166,15 @@ class Kivi final : public AffineCodec {
     }
   }
 
+  void LoadValues(const std::byte* page, ValuePage* values) const {
+    values->codes = reinterpret_cast<const uint8_t*>(page) + HalfBytes(head_dim());
+    for (int i = 0; i < head_dim(); i += 16) {
+      const V16 scales = LoadHalf(Scales(values->codes) + i), mins = LoadHalf(Mins(values->codes) + i);
+      Store(scales, values->scales + i);
+      Store(Fma(Set(kHalf), scales, mins), values->zero_points + i);
+    }
+  }
+
   struct Folded {
     float scale, min;  // Q and M
   };
@@ -221,33 +217,6 @@ class Kivi final : public AffineCodec {
       NIBBLE_UNROLL for (int v = 0; v < 2; ++v) {
         Store(Fma(ToFloat(dots[r][v]), Set(folded[r].scale), Set(folded[r].min)), out + 16 * v);
       }
-    }
-  }
-
-  template <int kRows>
-  void MixPage(const std::byte* page, MixRows rows, int first_row) const {
-    const uint8_t* values = reinterpret_cast<const uint8_t*>(page) + HalfBytes(head_dim());
-    rows.weights += first_row * rows.weight_stride;
-    rows.accumulators += first_row * rows.accumulator_stride;
-    float* lanes = rows.accumulators + head_dim();
-    for (int d = 0; d < head_dim(); d += kGroup) {
-      const Pair scales = LoadHalfPair(Scales(values) + d), mins = LoadHalfPair(Mins(values) + d);
-      MixGroup<kBits, false, kRows>(values + d * 4, int64_t{head_dim()} * 4, scales, rows);
-      MixZeroPoints<kRows>(scales, mins, rows, lanes);
-      rows.accumulators += kGroup, lanes += 16;
-    }
-  }
-
-  template <int kRows>
-  static HWY_INLINE void MixZeroPoints(const Pair& scales, const Pair& mins, const MixRows& rows, float* lanes) {
-    Pair zero_points;
-    NIBBLE_UNROLL for (int v = 0; v < 2; ++v) zero_points.v[v] = Fma(Set(kHalf), scales.v[v], mins.v[v]);
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      const float* weights = rows.weights + r * rows.weight_stride;
-      float* out = lanes + r * rows.accumulator_stride;
-      V16 sum = Load(out);
-      NIBBLE_UNROLL for (int v = 0; v < 2; ++v) sum = AddWeighted(Load(weights + 16 * v), zero_points.v[v], sum);
-      Store(sum, out);
     }
   }
 

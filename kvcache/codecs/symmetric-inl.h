@@ -92,13 +92,11 @@ class SymmetricCodec final : public AffineCodec {
   void Mix(HeadId /*head*/, const PageRun& run, const float* weights, int64_t weight_stride, int rows,
            float* accumulators) const final {
     for (const std::byte* page : run.pages) {
-      const MixRows at = {weights, weight_stride, accumulators, mix_floats()};
-      int row = 0;
-      for (; row + kMost <= rows; row += kMost) MixPage<kMost>(page, at, row);
-      if constexpr (kMost > 3) {
-        for (; row + 3 <= rows; row += 3) MixPage<3>(page, at, row);
-      }
-      for (; row < rows; ++row) MixPage<1>(page, at, row);
+      ValuePage values;
+      values.codes = reinterpret_cast<const uint8_t*>(page) + HalfBytes(head_dim());
+      const auto* scales = reinterpret_cast<const uint16_t*>(values.codes + code_bytes());
+      for (int i = 0; i < head_dim(); i += 16) Store(LoadHalf(scales + i), values.scales + i);
+      MixPage<kBits, kWide, false>(values, head_dim(), {weights, weight_stride, accumulators, mix_floats()}, rows);
       weights += kPageTokens;
     }
   }
@@ -152,8 +150,7 @@ class SymmetricCodec final : public AffineCodec {
   // Of one query's 32 channels.
   static void PrepareGroup(const float* x, float* out) {
     auto* operands = reinterpret_cast<uint8_t*>(out);
-    const Pair pair = {{Load(x), Load(x + 16)}};
-    out[kOperandBytes / 4] = QuantizePair<true, kWide>(pair.v[0], pair.v[1], operands, kGroup);
+    out[kOperandBytes / 4] = QuantizePair<true, kWide>(Load(x), Load(x + 16), operands, kGroup);
     int32_t sum = 0;
     for (int i = 0; i < kGroup; ++i) sum += OperandAt<true, kWide>(operands, kGroup, i);
     const int32_t bias = -(1 << (kBits - 1)) * sum;
@@ -177,11 +174,11 @@ class SymmetricCodec final : public AffineCodec {
       }
       const Operands operands = {reinterpret_cast<const uint8_t*>(query), stride * 4, kGroup};
       LaneDots<kBits, false, kWide, kRows>(codes, kPageTokens * 4, kBits, operands, dots);
-      const Pair key_scales = LoadHalfPair(scales);
+      const V16 key_scales[2] = {LoadHalf(scales), LoadHalf(scales + 16)};
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         const V16 query_scale = Set(query[r * stride + kOperandBytes / 4]);
         NIBBLE_UNROLL for (int v = 0; v < 2; ++v) {
-          sums[r][v] = Fma(ToFloat(dots[r][v]), Mul(query_scale, key_scales.v[v]), sums[r][v]);
+          sums[r][v] = Fma(ToFloat(dots[r][v]), Mul(query_scale, key_scales[v]), sums[r][v]);
         }
       }
       codes += kGroupCodeBytes, scales += kPageTokens, query += kQueryGroupFloats;
@@ -190,18 +187,6 @@ class SymmetricCodec final : public AffineCodec {
       float* out = rows.scores + (first_row + r) * rows.score_stride;
       Store(sums[r][0], out);
       Store(sums[r][1], out + 16);
-    }
-  }
-
-  template <int kRows>
-  void MixPage(const std::byte* page, MixRows rows, int first_row) const {
-    const auto* codes = reinterpret_cast<const uint8_t*>(page) + HalfBytes(head_dim());
-    const auto* scales = reinterpret_cast<const uint16_t*>(codes + code_bytes());
-    rows.weights += first_row * rows.weight_stride;
-    rows.accumulators += first_row * rows.accumulator_stride;
-    for (int g = 0; g < groups(); ++g) {
-      MixGroup<kBits, kWide, kRows>(codes, int64_t{head_dim()} * 4, LoadHalfPair(scales), rows);
-      codes += kGroup * 4, scales += kPageTokens, rows.accumulators += kGroup;
     }
   }
 };

@@ -35,13 +35,14 @@ template <bool kWide>
 inline constexpr int kMaxRows = 3;
 #endif
 
-// 32 floats: of the tokens of a page, or the channels of a group.
-struct Pair {
-  V16 v[2];
+// The values' half of one head's page, parameters as floats: [group][token].
+struct ValuePage {
+  const uint8_t* codes;
+  HWY_ALIGN float scales[kMaxHeadDim];
+  HWY_ALIGN float zero_points[kMaxHeadDim];  // where the codec has them
 };
-HWY_INLINE Pair LoadHalfPair(const uint16_t* p) { return {{LoadHalf(p), LoadHalf(p + 16)}}; }
 
-// kRows rows' weights and accumulators of one group of 32 channels.
+// Rows of weights and accumulators.
 struct MixRows {
   const float* weights;
   int64_t weight_stride;
@@ -49,29 +50,77 @@ struct MixRows {
   int64_t accumulator_stride;
 };
 
-// codes: of the group's 32 channels, packed with all channels of the head: `block_bytes` is that of the head.
-template <int kBits, bool kWide, int kRows>
-HWY_INLINE void MixGroup(const uint8_t* codes, int64_t block_bytes, const Pair& token_scales, const MixRows& rows) {
-  constexpr int kRowBytes = kPageTokens * (kWide ? 2 : 1);
-  HWY_ALIGN uint8_t buffer[kRows * kRowBytes];
-  I16 dots[kRows][2];
-  float scales[kRows];
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-    const float* weights = rows.weights + r * rows.weight_stride;
-    scales[r] =
-        QuantizePair<false, kWide>(Mul(Load(weights), token_scales.v[0]), Mul(Load(weights + 16), token_scales.v[1]),
-                                   buffer + r * kRowBytes, kPageTokens);
-    dots[r][0] = dots[r][1] = SetInt(0);
-  }
-  constexpr int kBlocks = kPageTokens * kBits / 32;
-  LaneDots<kBits, true, kWide, kRows>(codes, block_bytes, kBlocks, {buffer, kRowBytes, kPageTokens}, dots);
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-    float* out = rows.accumulators + r * rows.accumulator_stride;
-    const V16 scale = Set(scales[r] * kDotUnit<kBits, true>);
-    NIBBLE_UNROLL for (int v = 0; v < 2; ++v) {
-      Store(Fma(ToFloat(dots[r][v]), scale, Load(out + 16 * v)), out + 16 * v);
+// lanes + weights * zero_points, where weights are not 0.
+HWY_INLINE V16 AddWeighted(V16 weights, V16 zero_points, V16 lanes) {
+  V16 r;
+#if HWY_TARGET == HWY_AVX3_DL
+  const __mmask16 seen = _mm512_cmp_ps_mask(weights.v[0].raw, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+  r.v[0].raw = _mm512_mask3_fmadd_ps(weights.v[0].raw, zero_points.v[0].raw, lanes.v[0].raw, seen);
+#else
+  const V16 sum = Fma(weights, zero_points, lanes);
+  NIBBLE_PARTS r.v[i] = hn::IfThenElse(hn::Eq(weights.v[i], hn::Zero(F())), lanes.v[i], sum.v[i]);
+#endif
+  return r;
+}
+
+// What one row multiplies the codes of a page by.
+struct RowWeights {
+  uint8_t* operands;                   // [group][32 tokens]
+  float scales[kMaxHeadDim / kGroup];  // of the operands
+};
+
+template <bool kWide, bool kZeroPoints>
+HWY_INLINE void PrepareRow(const ValuePage& page, int groups, const float* weights, float* lanes, RowWeights* row) {
+  const V16 front = Load(weights), back = Load(weights + 16);
+  for (int g = 0; g < groups; ++g) {
+    const float* scales = page.scales + g * kPageTokens;
+    row->scales[g] = QuantizePair<false, kWide>(Mul(front, Load(scales)), Mul(back, Load(scales + 16)),
+                                                row->operands + g * kPageTokens * (kWide ? 2 : 1), kPageTokens);
+    if constexpr (kZeroPoints) {
+      const float* zero_points = page.zero_points + g * kPageTokens;
+      const V16 sum = AddWeighted(front, Load(zero_points), Load(lanes + 16 * g));
+      Store(AddWeighted(back, Load(zero_points + 16), sum), lanes + 16 * g);
     }
   }
+}
+
+// kRows rows from `first_row` on.
+template <int kBits, bool kWide, bool kZeroPoints, int kRows>
+HWY_INLINE void MixBlock(const ValuePage& page, int head_dim, const MixRows& rows, int first_row) {
+  constexpr int kGroupBytes = kPageTokens * (kWide ? 2 : 1), kMostBytes = kMaxHeadDim / kGroup * kGroupBytes;
+  HWY_ALIGN uint8_t operands[kRows][kMostBytes];
+  RowWeights row_weights[kRows];
+  float* accumulators = rows.accumulators + first_row * rows.accumulator_stride;
+  const int groups = head_dim / kGroup;
+  for (int r = 0; r < kRows; ++r) {
+    row_weights[r].operands = operands[r];
+    PrepareRow<kWide, kZeroPoints>(page, groups, rows.weights + (first_row + r) * rows.weight_stride,
+                                   accumulators + r * rows.accumulator_stride + head_dim, &row_weights[r]);
+  }
+  for (int g = 0; g < groups; ++g) {
+    I16 dots[kRows][2];
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r][0] = dots[r][1] = SetInt(0);
+    const Operands x = {operands[0] + g * kGroupBytes, kMostBytes, kPageTokens};
+    LaneDots<kBits, true, kWide, kRows>(page.codes + g * kGroup * 4, int64_t{head_dim} * 4, kBits, x, dots);
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+      float* out = accumulators + r * rows.accumulator_stride + g * kGroup;
+      const V16 scale = Set(row_weights[r].scales[g] * kDotUnit<kBits, true>);
+      NIBBLE_UNROLL for (int v = 0; v < 2; ++v) {
+        Store(Fma(ToFloat(dots[r][v]), scale, Load(out + 16 * v)), out + 16 * v);
+      }
+    }
+  }
+}
+
+template <int kBits, bool kWide, bool kZeroPoints>
+HWY_INLINE void MixPage(const ValuePage& page, int head_dim, const MixRows& at, int rows) {
+  constexpr int kMost = kMaxRows<kWide>;
+  int row = 0;
+  for (; row + kMost <= rows; row += kMost) MixBlock<kBits, kWide, kZeroPoints, kMost>(page, head_dim, at, row);
+  if constexpr (kMost > 3) {
+    for (; row + 3 <= rows; row += 3) MixBlock<kBits, kWide, kZeroPoints, 3>(page, head_dim, at, row);
+  }
+  for (; row < rows; ++row) MixBlock<kBits, kWide, kZeroPoints, 1>(page, head_dim, at, row);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -94,6 +94,10 @@ HWY_INLINE I16 NearestInt(V16 a) {
   I16 r;
 #if HWY_TARGET == HWY_SCALAR
   NIBBLE_PARTS r.v[i] = hn::Vec<I>(static_cast<int32_t>(std::nearbyintf(a.v[i].raw)));
+#elif HWY_TARGET == HWY_AVX3_DL  // Highway's own saturates, which takes five instructions.
+  NIBBLE_PARTS r.v[i].raw = _mm512_cvtps_epi32(a.v[i].raw);
+#elif HWY_TARGET == HWY_AVX2
+  NIBBLE_PARTS r.v[i].raw = _mm256_cvtps_epi32(a.v[i].raw);
 #else
   NIBBLE_PARTS r.v[i] = hn::NearestInt(a.v[i]);
 #endif
@@ -121,12 +125,24 @@ HWY_INLINE void StoreHalf(V16 a, uint16_t* p) {
 
 // One fixed tree: lane i joins lane i + 8, then + 4, + 2, + 1.
 HWY_INLINE float SumLanes(V16 a) {
+#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX2
+#if HWY_TARGET == HWY_AVX3_DL
+  const __m256 low = _mm512_castps512_ps256(a.v[0].raw), high = _mm512_extractf32x8_ps(a.v[0].raw, 1);
+#else
+  const __m256 low = a.v[0].raw, high = a.v[1].raw;
+#endif
+  const __m256 eight = _mm256_add_ps(low, high);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
   HWY_ALIGN float t[16];
   Store(a, t);
   for (int width = 8; width > 0; width /= 2) {
     for (int i = 0; i < width; ++i) t[i] += t[i + width];
   }
   return t[0];
+#endif
 }
 HWY_INLINE float MaxLanes16(V16 a) {
   HWY_ALIGN float t[16];
