@@ -90,18 +90,16 @@ class Kivi final : public AffineCodec {
 
   void Scores(HeadId /*head*/, const PageRun& run, const float* prepared, int rows, float* scores,
               int64_t score_stride) const final {
-    constexpr int kMost = kMaxRows<kWideQueries>;
-    for (const std::byte* page : run.pages) {
-      KeyPage keys;
-      LoadKeys(page, &keys);
-      const ScoreRows at = {prepared, scores, score_stride};
-      int row = 0;
-      for (; row + kMost <= rows; row += kMost) ScorePage<kMost>(keys, at, row);
-      if constexpr (kMost > 3) {
-        for (; row + 3 <= rows; row += 3) ScorePage<3>(keys, at, row);
+    KeyPage keys[kPagesAtOnce];
+    PrefetchKeys(run.pages.subspan(0, kPagesAtOnce));
+    for (size_t first = 0; first < run.pages.size(); first += kPagesAtOnce) {
+      const auto pages = run.pages.subspan(first, kPagesAtOnce);
+      PrefetchKeys(run.pages.subspan(first + pages.size(), kPagesAtOnce));
+      for (size_t p = 0; p < pages.size(); ++p) {
+        LoadKeys(pages[p], &keys[p]);
+        PrefetchBytes(pages[p] + HalfBytes(head_dim()), HalfBytes(head_dim()));  // values, for Mix
       }
-      for (; row < rows; ++row) ScorePage<1>(keys, at, row);
-      scores += kPageTokens;
+      ScorePages(keys, static_cast<int>(pages.size()), {prepared, scores + first * kPageTokens, score_stride}, rows);
     }
   }
 
@@ -109,11 +107,12 @@ class Kivi final : public AffineCodec {
 
   void Mix(HeadId /*head*/, const PageRun& run, const float* weights, int64_t weight_stride, int rows,
            float* accumulators) const final {
-    for (const std::byte* page : run.pages) {
-      ValuePage values;
-      LoadValues(page, &values);
-      MixPage<kBits, false, true>(values, head_dim(), {weights, weight_stride, accumulators, mix_floats()}, rows);
-      weights += kPageTokens;
+    ValuePage values[kPagesAtOnce];
+    for (size_t first = 0; first < run.pages.size(); first += kPagesAtOnce) {
+      const auto pages = run.pages.subspan(first, kPagesAtOnce);
+      for (size_t p = 0; p < pages.size(); ++p) LoadValues(pages[p], &values[p]);
+      const MixRows at = {weights + first * kPageTokens, weight_stride, accumulators, mix_floats()};
+      MixPages<kBits, false, true>(values, static_cast<int>(pages.size()), head_dim(), at, rows);
     }
   }
 
@@ -158,6 +157,10 @@ class Kivi final : public AffineCodec {
     return Scales(half) + head_dim();
   }
 
+  void PrefetchKeys(absl::Span<const std::byte* const> pages) const {
+    for (const std::byte* page : pages) PrefetchBytes(page, HalfBytes(head_dim()));
+  }
+
   void LoadKeys(const std::byte* page, KeyPage* keys) const {
     keys->codes = reinterpret_cast<const uint8_t*>(page);
     for (int d = 0; d < head_dim(); d += 16) {
@@ -200,24 +203,40 @@ class Kivi final : public AffineCodec {
     return {s.scale, SumLanes(mins)};
   }
 
+  // kRows rows from `first_row` on. All queries are folded before any page is scored: folding is a chain of slow steps,
+  // and those of different rows and pages overlap.
   template <int kRows>
-  void ScorePage(const KeyPage& keys, const ScoreRows& rows, int first_row) const {
-    HWY_ALIGN uint8_t operands[kRows * kMaxHeadDim * kOperandBytes];
-    const int64_t operand_stride = int64_t{head_dim()} * kOperandBytes;
-    Folded folded[kRows];
-    I16 dots[kRows][2];
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      folded[r] = Fold(rows.queries + (first_row + r) * head_dim(), keys, operands + r * operand_stride);
-      dots[r][0] = dots[r][1] = SetInt(0);
-    }
-    LaneDots<kBits, false, kWideQueries, kRows>(keys.codes, kPageTokens * 4, head_dim() * kBits / 32,
-                                                {operands, operand_stride, head_dim()}, dots);
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      float* out = rows.scores + (first_row + r) * rows.score_stride;
-      NIBBLE_UNROLL for (int v = 0; v < 2; ++v) {
-        Store(Fma(ToFloat(dots[r][v]), Set(folded[r].scale), Set(folded[r].min)), out + 16 * v);
+  void ScoreBlock(const KeyPage* pages, int num_pages, const ScoreRows& rows, int first_row) const {
+    constexpr int64_t kRowBytes = kMaxHeadDim * kOperandBytes;
+    HWY_ALIGN uint8_t operands[kPagesAtOnce][kRows][kRowBytes];
+    Folded folded[kPagesAtOnce][kRows];
+    for (int p = 0; p < num_pages; ++p) {
+      for (int r = 0; r < kRows; ++r) {
+        folded[p][r] = Fold(rows.queries + (first_row + r) * head_dim(), pages[p], operands[p][r]);
       }
     }
+    for (int p = 0; p < num_pages; ++p) {
+      I16 dots[kRows][2];
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r][0] = dots[r][1] = SetInt(0);
+      LaneDots<kBits, false, kWideQueries, kRows>(pages[p].codes, kPageTokens * 4, head_dim() * kBits / 32,
+                                                  {operands[p][0], kRowBytes, head_dim()}, dots);
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+        float* out = rows.scores + (first_row + r) * rows.score_stride + p * kPageTokens;
+        NIBBLE_UNROLL for (int v = 0; v < 2; ++v) {
+          Store(Fma(ToFloat(dots[r][v]), Set(folded[p][r].scale), Set(folded[p][r].min)), out + 16 * v);
+        }
+      }
+    }
+  }
+
+  void ScorePages(const KeyPage* pages, int num_pages, const ScoreRows& at, int rows) const {
+    constexpr int kMost = kMaxRows<kWideQueries>;
+    int row = 0;
+    for (; row + kMost <= rows; row += kMost) ScoreBlock<kMost>(pages, num_pages, at, row);
+    if constexpr (kMost > 3) {
+      for (; row + 3 <= rows; row += 3) ScoreBlock<3>(pages, num_pages, at, row);
+    }
+    for (; row < rows; ++row) ScoreBlock<1>(pages, num_pages, at, row);
   }
 
   static constexpr int kOperandBytes = kWideQueries ? 2 : 1;

@@ -75,7 +75,11 @@ class SymmetricCodec final : public AffineCodec {
 
   void Scores(HeadId /*head*/, const PageRun& run, const float* prepared, int rows, float* scores,
               int64_t score_stride) const final {
-    for (const std::byte* page : run.pages) {
+    for (const std::byte* page : run.pages.subspan(0, kPagesAtOnce)) PrefetchBytes(page, HalfBytes(head_dim()));
+    for (size_t p = 0; p < run.pages.size(); ++p) {
+      const std::byte* page = run.pages[p];
+      if (p + kPagesAtOnce < run.pages.size()) PrefetchBytes(run.pages[p + kPagesAtOnce], HalfBytes(head_dim()));
+      PrefetchBytes(page + HalfBytes(head_dim()), HalfBytes(head_dim()));  // values, for Mix
       const ScoreRows at = {prepared, scores, score_stride};
       int row = 0;
       for (; row + kMost <= rows; row += kMost) ScorePage<kMost>(page, at, row);
@@ -91,13 +95,12 @@ class SymmetricCodec final : public AffineCodec {
 
   void Mix(HeadId /*head*/, const PageRun& run, const float* weights, int64_t weight_stride, int rows,
            float* accumulators) const final {
-    for (const std::byte* page : run.pages) {
-      ValuePage values;
-      values.codes = reinterpret_cast<const uint8_t*>(page) + HalfBytes(head_dim());
-      const auto* scales = reinterpret_cast<const uint16_t*>(values.codes + code_bytes());
-      for (int i = 0; i < head_dim(); i += 16) Store(LoadHalf(scales + i), values.scales + i);
-      MixPage<kBits, kWide, false>(values, head_dim(), {weights, weight_stride, accumulators, mix_floats()}, rows);
-      weights += kPageTokens;
+    ValuePage values[kPagesAtOnce];
+    for (size_t first = 0; first < run.pages.size(); first += kPagesAtOnce) {
+      const auto pages = run.pages.subspan(first, kPagesAtOnce);
+      for (size_t p = 0; p < pages.size(); ++p) LoadValues(pages[p], &values[p]);
+      const MixRows at = {weights + first * kPageTokens, weight_stride, accumulators, mix_floats()};
+      MixPages<kBits, kWide, false>(values, static_cast<int>(pages.size()), head_dim(), at, rows);
     }
   }
 
@@ -145,6 +148,12 @@ class SymmetricCodec final : public AffineCodec {
                          kPageTokens * 4);
       }
     }
+  }
+
+  void LoadValues(const std::byte* page, ValuePage* values) const {
+    values->codes = reinterpret_cast<const uint8_t*>(page) + HalfBytes(head_dim());
+    const auto* scales = reinterpret_cast<const uint16_t*>(values->codes + code_bytes());
+    for (int i = 0; i < head_dim(); i += 16) Store(LoadHalf(scales + i), values->scales + i);
   }
 
   // Of one query's 32 channels.

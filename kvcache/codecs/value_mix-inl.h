@@ -35,6 +35,13 @@ template <bool kWide>
 inline constexpr int kMaxRows = 3;
 #endif
 
+// Pages that kernels take together.
+inline constexpr int kPagesAtOnce = 4;
+
+HWY_INLINE void PrefetchBytes(const void* first, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(first) + i);
+}
+
 // The values' half of one head's page, parameters as floats: [group][token].
 struct ValuePage {
   const uint8_t* codes;
@@ -63,19 +70,16 @@ HWY_INLINE V16 AddWeighted(V16 weights, V16 zero_points, V16 lanes) {
   return r;
 }
 
-// What one row multiplies the codes of a page by.
-struct RowWeights {
-  uint8_t* operands;                   // [group][32 tokens]
-  float scales[kMaxHeadDim / kGroup];  // of the operands
-};
-
+// Rounds one row's weights times the scales of a page to operands [group][32 tokens] with a scale per group, and mixes
+// the zero points.
 template <bool kWide, bool kZeroPoints>
-HWY_INLINE void PrepareRow(const ValuePage& page, int groups, const float* weights, float* lanes, RowWeights* row) {
+HWY_INLINE void PrepareWeights(const ValuePage& page, int groups, const float* weights, uint8_t* operands,
+                               float* operand_scales, float* lanes) {
   const V16 front = Load(weights), back = Load(weights + 16);
   for (int g = 0; g < groups; ++g) {
     const float* scales = page.scales + g * kPageTokens;
-    row->scales[g] = QuantizePair<false, kWide>(Mul(front, Load(scales)), Mul(back, Load(scales + 16)),
-                                                row->operands + g * kPageTokens * (kWide ? 2 : 1), kPageTokens);
+    operand_scales[g] = QuantizePair<false, kWide>(Mul(front, Load(scales)), Mul(back, Load(scales + 16)),
+                                                   operands + g * kPageTokens * (kWide ? 2 : 1), kPageTokens);
     if constexpr (kZeroPoints) {
       const float* zero_points = page.zero_points + g * kPageTokens;
       const V16 sum = AddWeighted(front, Load(zero_points), Load(lanes + 16 * g));
@@ -84,43 +88,57 @@ HWY_INLINE void PrepareRow(const ValuePage& page, int groups, const float* weigh
   }
 }
 
-// kRows rows from `first_row` on.
+// kRows rows from `first_row` on, a few pages. All weights are rounded before any page is mixed: rounding is a chain of
+// slow steps, and those of different rows and pages overlap.
 template <int kBits, bool kWide, bool kZeroPoints, int kRows>
-HWY_INLINE void MixBlock(const ValuePage& page, int head_dim, const MixRows& rows, int first_row) {
-  constexpr int kGroupBytes = kPageTokens * (kWide ? 2 : 1), kMostBytes = kMaxHeadDim / kGroup * kGroupBytes;
-  HWY_ALIGN uint8_t operands[kRows][kMostBytes];
-  RowWeights row_weights[kRows];
-  float* accumulators = rows.accumulators + first_row * rows.accumulator_stride;
+void MixBlock(const ValuePage* pages, int num_pages, int head_dim, const MixRows& rows, int first_row) {
+  constexpr int kGroupBytes = kPageTokens * (kWide ? 2 : 1), kMostGroups = kMaxHeadDim / kGroup;
+  constexpr int64_t kRowBytes = kMostGroups * kGroupBytes;
+  HWY_ALIGN uint8_t operands[kPagesAtOnce][kRows][kRowBytes];
+  HWY_ALIGN float scales[kPagesAtOnce][kRows][kMostGroups];
   const int groups = head_dim / kGroup;
-  for (int r = 0; r < kRows; ++r) {
-    row_weights[r].operands = operands[r];
-    PrepareRow<kWide, kZeroPoints>(page, groups, rows.weights + (first_row + r) * rows.weight_stride,
-                                   accumulators + r * rows.accumulator_stride + head_dim, &row_weights[r]);
+  float* accumulators = rows.accumulators + first_row * rows.accumulator_stride;
+  for (int p = 0; p < num_pages; ++p) {
+    for (int r = 0; r < kRows; ++r) {
+      const float* weights = rows.weights + (first_row + r) * rows.weight_stride + p * kPageTokens;
+      PrepareWeights<kWide, kZeroPoints>(pages[p], groups, weights, operands[p][r], scales[p][r],
+                                         accumulators + r * rows.accumulator_stride + head_dim);
+    }
   }
   for (int g = 0; g < groups; ++g) {
-    I16 dots[kRows][2];
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r][0] = dots[r][1] = SetInt(0);
-    const Operands x = {operands[0] + g * kGroupBytes, kMostBytes, kPageTokens};
-    LaneDots<kBits, true, kWide, kRows>(page.codes + g * kGroup * 4, int64_t{head_dim} * 4, kBits, x, dots);
+    V16 sums[kRows][2];
+    float* out = accumulators + g * kGroup;
     NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      float* out = accumulators + r * rows.accumulator_stride + g * kGroup;
-      const V16 scale = Set(row_weights[r].scales[g] * kDotUnit<kBits, true>);
-      NIBBLE_UNROLL for (int v = 0; v < 2; ++v) {
-        Store(Fma(ToFloat(dots[r][v]), scale, Load(out + 16 * v)), out + 16 * v);
+      NIBBLE_UNROLL for (int v = 0; v < 2; ++v) sums[r][v] = Load(out + r * rows.accumulator_stride + 16 * v);
+    }
+    for (int p = 0; p < num_pages; ++p) {
+      I16 dots[kRows][2];
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r][0] = dots[r][1] = SetInt(0);
+      const Operands x = {operands[p][0] + g * kGroupBytes, kRowBytes, kPageTokens};
+      LaneDots<kBits, true, kWide, kRows>(pages[p].codes + g * kGroup * 4, int64_t{head_dim} * 4, kBits, x, dots);
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+        const V16 scale = Set(scales[p][r][g] * kDotUnit<kBits, true>);
+        NIBBLE_UNROLL for (int v = 0; v < 2; ++v) sums[r][v] = Fma(ToFloat(dots[r][v]), scale, sums[r][v]);
       }
+    }
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+      NIBBLE_UNROLL for (int v = 0; v < 2; ++v) Store(sums[r][v], out + r * rows.accumulator_stride + 16 * v);
     }
   }
 }
 
+// At most kPagesAtOnce pages.
 template <int kBits, bool kWide, bool kZeroPoints>
-HWY_INLINE void MixPage(const ValuePage& page, int head_dim, const MixRows& at, int rows) {
+void MixPages(const ValuePage* pages, int num_pages, int head_dim, const MixRows& at, int rows) {
   constexpr int kMost = kMaxRows<kWide>;
   int row = 0;
-  for (; row + kMost <= rows; row += kMost) MixBlock<kBits, kWide, kZeroPoints, kMost>(page, head_dim, at, row);
-  if constexpr (kMost > 3) {
-    for (; row + 3 <= rows; row += 3) MixBlock<kBits, kWide, kZeroPoints, 3>(page, head_dim, at, row);
+  for (; row + kMost <= rows; row += kMost) {
+    MixBlock<kBits, kWide, kZeroPoints, kMost>(pages, num_pages, head_dim, at, row);
   }
-  for (; row < rows; ++row) MixBlock<kBits, kWide, kZeroPoints, 1>(page, head_dim, at, row);
+  if constexpr (kMost > 3) {
+    for (; row + 3 <= rows; row += 3) MixBlock<kBits, kWide, kZeroPoints, 3>(pages, num_pages, head_dim, at, row);
+  }
+  for (; row < rows; ++row) MixBlock<kBits, kWide, kZeroPoints, 1>(pages, num_pages, head_dim, at, row);
 }
 
 }  // namespace HWY_NAMESPACE
