@@ -1,0 +1,57 @@
+// The coupled codecs: `cq2`, `cq1` (Coupled Quantization, arXiv 2405.03917) and `klt3`, `klt2`, `klt1`: neighbouring
+// coefficients of a vector share a code of one byte, the nearest of 256 centroids. One machine serves all five; a
+// Calibration (calibration.h) says everything that differs.
+//
+// A head's bytes: keys' codes [groups][32], then values' codes [groups][32]. Of keys, the code of token t lies at
+// KeyPlace(t), which is where the kernels want it; of values at t.
+//
+// Frame of keys: turned back by the RoPE angle of their page's first position s = 32 * page index, with the cosine and
+// sine as floats: a' = fma(b, sin, a * cos), b' = fma(-a, sin, b * cos) for a pair (a, b). Queries are turned back by
+// the same angle, so that their product stays. Turned order: first members of pairs, second members, what does not
+// turn, each filled up with zeros to a multiple of 16 (page_turns.h).
+//
+// Numerics. Floats fuse multiply-add where `fma` stands, everything else rounds once. Long sums are int32.
+//
+// Encoding. x = (raw, of keys turned back) - mean.  z[j] = sum over channels, ascending from 0, of fma(analysis[j][i],
+// x[i], z[j]).  A centroid's coefficient c[k][j] = float(int8) * centroid_scale[j]; h[k] = half of the sum over the
+// group, ascending from 0, of fma(c[k][j], c[k][j], .).  The code is the k of the least
+// d[k] = h[k] - sum over the group of z[j] c[k][j], ascending from h[k] by fma(-z[j], c[k][j], .), the lowest k where
+// equal: half of the squared distance less half of |z|^2. A number that is not finite gives some code.
+//
+// Scores, per query row and page:
+//   L = query_limit(head_dim); norm = sqrt(largest a*a + b*b (fma(a, a, b * b)) of a pair or x*x of an unturned
+//   channel); inverse = L / norm; scale = norm * (1 / L); where norm^2 < 1e-30 both are 0; where it is not finite, the
+//   query is 0 and scale NaN.  This much holds for every page, since turning keeps it. q = the query turned back; bias
+//   = q . mean in sixteen lanes: by chunks of 16, the first members of pairs, then the second ones, then the next
+//   chunk, at last what does not turn: lanes = fma(q, mean, lanes), then SumLanes. x[i] = nearest(q[i] * inverse), ties
+//   to even; m[j][i] = nearest(M[j][i] / s[j]), where M[j][i] = synthesis[i][j] * centroid_scale[j] and s[j] =
+//   float(largest |M[j][.]| / 2047); y[j] = float(sum over i of x[i] m[j][i]) * (scale * s[j]); the y[j] are rounded to
+//   wide operands with one scale Y (operands-inl.h); score[t] = fma(float(sum over j of operand[j] * int8 of
+//   coefficient j in the centroid of t), Y, bias).
+//
+// Mix, per row and page: weights are rounded to narrow operands w[t] with one scale W (operands-inl.h);
+//   accumulator[j] = fma(float(sum over t of w[t] * int8 of coefficient j in the centroid of t), W, accumulator[j]);
+//   sixteen more accumulate the weights themselves: lanes[i] = lanes[i] + (weight[i] + weight[i + 16]) unless those are
+//   0.  FinishMix: v[j] = accumulator[j] * centroid_scale[j]; u = 0, then over j ascending fma(v[j], synthesis[i][j],
+//   u[i]), then fma(SumLanes(lanes), mean[i], u[i]); mixed[i] += u[i].
+//
+// No sum leaves int32: D * 2047 * L < 2^31 by L's definition; 512 coefficients * 128 * 32512 < 2^31; 32 * 255 * 128.
+#ifndef NIBBLE_KVCACHE_CODECS_COUPLED_H_
+#define NIBBLE_KVCACHE_CODECS_COUPLED_H_
+
+#include <memory>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "kvcache/codecs/codec.h"
+
+namespace nibble::kv {
+
+// INVALID_ARGUMENT where the calibration is missing, not made for codec `name`, or does not fit the model: says which
+// layer, head and field. `calibration` must outlive the codec.
+absl::StatusOr<std::unique_ptr<PageCodec>> CreateCoupled(std::string_view name, const CodecModel& model,
+                                                         const Calibration* calibration, simd::Isa isa);
+
+}  // namespace nibble::kv
+
+#endif  // NIBBLE_KVCACHE_CODECS_COUPLED_H_

@@ -1,0 +1,187 @@
+#include "kvcache/codecs/coupled_tables.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "kvcache/base/status_macros.h"
+
+namespace nibble::kv {
+namespace {
+
+absl::Status Refuse(const std::string& what) { return absl::InvalidArgumentError("kv codec: " + what); }
+
+// Where a HeadCode comes from, for messages.
+struct Place {
+  int layer, head;
+  const char* kind;
+
+  absl::Status Refuse(const std::string& what) const {
+    return kv::Refuse(absl::StrCat("calibration of layer ", layer, ", head ", head, ", ", kind, ": ", what));
+  }
+};
+
+absl::Status CheckModel(const CodecModel& model) {
+  if (model.head_dim <= 0 || model.head_dim % 16 != 0 || model.head_dim > kMaxCoupledHeadDim) {
+    return Refuse(absl::StrCat("head_dim ", model.head_dim, " is not a multiple of 16 up to ", kMaxCoupledHeadDim));
+  }
+  if (model.rope_of_layer.size() != static_cast<size_t>(model.num_layers)) return Refuse("layers without a rope");
+  for (const int rope : model.rope_of_layer) {
+    if (rope < 0 || rope >= static_cast<int>(model.ropes.size())) return Refuse("a layer's rope does not exist");
+  }
+  for (const Rope& rope : model.ropes) {
+    if (2 * rope.frequencies.size() > static_cast<size_t>(model.head_dim)) {
+      return Refuse(absl::StrCat("a rope turns more than the ", model.head_dim, " channels of a head"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSize(size_t size, int64_t want, const char* field, const Place& place) {
+  if (size == static_cast<size_t>(want)) return absl::OkStatus();
+  return place.Refuse(absl::StrCat(field, " has ", size, " numbers, not ", want));
+}
+
+absl::Status CheckFloats(absl::Span<const float> numbers, int64_t want, const char* field, const Place& place) {
+  NIBBLE_RETURN_IF_ERROR(CheckSize(numbers.size(), want, field, place));
+  for (const float number : numbers) {
+    if (!std::isfinite(number)) return place.Refuse(absl::StrCat(field, " holds a number that is not finite"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckGroups(const HeadCode& code, const Place& place) {
+  int32_t begin = 0;
+  for (const int32_t end : code.group_ends) {
+    if (end <= begin || end - begin > kMaxGroupCoefficients) {
+      return place.Refuse(absl::StrCat("group_ends: a group from ", begin, " to ", end));
+    }
+    begin = end;
+  }
+  if (begin != code.coefficients()) return place.Refuse("group_ends do not cover the coefficients");
+  return absl::OkStatus();
+}
+
+absl::Status CheckHead(const HeadCode& code, int64_t head_dim, const Place& place) {
+  const int64_t coefficients = code.coefficients();
+  if (coefficients < 1 || coefficients > head_dim) {
+    return place.Refuse(absl::StrCat("centroid_scale has ", coefficients, " coefficients, not 1 to ", head_dim));
+  }
+  NIBBLE_RETURN_IF_ERROR(CheckFloats(code.mean, head_dim, "mean", place));
+  NIBBLE_RETURN_IF_ERROR(CheckFloats(code.analysis, coefficients * head_dim, "analysis", place));
+  NIBBLE_RETURN_IF_ERROR(CheckFloats(code.synthesis, coefficients * head_dim, "synthesis", place));
+  NIBBLE_RETURN_IF_ERROR(CheckFloats(code.centroid_scale, coefficients, "centroid_scale", place));
+  NIBBLE_RETURN_IF_ERROR(CheckSize(code.centroids.size(), coefficients * kCentroids, "centroids", place));
+  return CheckGroups(code, place);
+}
+
+absl::Status CheckHeads(const std::vector<HeadCode>& heads, const CodecModel& model, int layer, const char* kind) {
+  if (heads.size() != static_cast<size_t>(model.num_kv_heads)) {
+    return Refuse(absl::StrCat("calibration of layer ", layer, " has ", heads.size(), " heads of ", kind, ", not ",
+                               model.num_kv_heads));
+  }
+  for (int head = 0; head < model.num_kv_heads; ++head) {
+    NIBBLE_RETURN_IF_ERROR(CheckHead(heads[head], model.head_dim, {layer, head, kind}));
+  }
+  return absl::OkStatus();
+}
+
+void FillHead(const HeadCode& code, HeadTables* tables) {
+  tables->code = &code;
+  tables->padded = (code.coefficients() + 15) / 16 * 16;
+  tables->centroids = Aligned<int8_t>(static_cast<int64_t>(code.centroids.size()));
+  std::copy(code.centroids.begin(), code.centroids.end(), tables->centroids.data.get());
+}
+
+// Row j of M, rounded: returns s[j].
+float RoundMatrixRow(const HeadCode& code, int j, const PageTurns& turns, int16_t* panel) {
+  const auto element = [&](int i) {
+    return double{code.synthesis[static_cast<int64_t>(i) * code.coefficients() + j]} * code.centroid_scale[j];
+  };
+  double largest = 0.0;
+  for (size_t i = 0; i < code.mean.size(); ++i) largest = std::max(largest, std::abs(element(static_cast<int>(i))));
+  const auto scale = static_cast<float>(largest / kMatrixLimit);
+  if (scale < 1e-30f) return 0.0f;
+  for (int i = 0; i < turns.size(); ++i) {
+    if (turns.channel(i) < 0) continue;
+    const double rounded = std::nearbyint(element(turns.channel(i)) / scale);
+    panel[i / 2 * 32 + j % 16 * 2 + i % 2] = static_cast<int16_t>(rounded);
+  }
+  return scale;
+}
+
+KeyTables MakeKeys(const HeadCode& code, const PageTurns& turns) {
+  KeyTables keys;
+  FillHead(code, &keys);
+  keys.mean = Aligned<float>(turns.size());
+  for (int i = 0; i < turns.size(); ++i) {
+    if (turns.channel(i) >= 0) keys.mean.data[i] = code.mean[turns.channel(i)];
+  }
+  keys.matrix = Aligned<int16_t>(static_cast<int64_t>(keys.padded) * turns.size());
+  keys.row_scales = Aligned<float>(keys.padded);
+  for (int j = 0; j < code.coefficients(); ++j) {
+    int16_t* panel = keys.matrix.data.get() + j / 16 * 16 * turns.size();
+    keys.row_scales.data[j] = RoundMatrixRow(code, j, turns, panel);
+  }
+  return keys;
+}
+
+ValueTables MakeValues(const HeadCode& code) {
+  ValueTables values;
+  FillHead(code, &values);
+  const int64_t head_dim = static_cast<int64_t>(code.mean.size()), coefficients = code.coefficients();
+  values.synthesis = Aligned<float>(coefficients * head_dim);
+  for (int64_t j = 0; j < coefficients; ++j) {
+    for (int64_t i = 0; i < head_dim; ++i) {
+      values.synthesis.data[j * head_dim + i] = code.synthesis[i * coefficients + j];
+    }
+  }
+  return values;
+}
+
+}  // namespace
+
+absl::Status CheckCoupled(const CodecModel& model, const Calibration* calibration, std::string_view name) {
+  NIBBLE_RETURN_IF_ERROR(CheckModel(model));
+  if (calibration == nullptr) return Refuse(absl::StrCat(std::string(name), " needs a calibration"));
+  if (calibration->codec != name) {
+    return Refuse(absl::StrCat("calibration for codec ", calibration->codec, ", not ", std::string(name)));
+  }
+  if (calibration->layers.size() != static_cast<size_t>(model.num_layers)) {
+    return Refuse(
+        absl::StrCat("calibration of ", calibration->layers.size(), " layers for a model of ", model.num_layers));
+  }
+  for (int layer = 0; layer < model.num_layers; ++layer) {
+    NIBBLE_RETURN_IF_ERROR(CheckHeads(calibration->layers[layer].keys, model, layer, "keys"));
+    NIBBLE_RETURN_IF_ERROR(CheckHeads(calibration->layers[layer].values, model, layer, "values"));
+  }
+  return absl::OkStatus();
+}
+
+CoupledTables::CoupledTables(const CodecModel& model, const Calibration& calibration)
+    : num_kv_heads(model.num_kv_heads), head_dim(model.head_dim), rope_of_layer(model.rope_of_layer), offsets(1, 0) {
+  for (const Rope& rope : model.ropes) {
+    turns.emplace_back(rope, model.head_dim, model.max_pages);
+    largest_turned = std::max(largest_turned, turns.back().size());
+  }
+  for (int layer = 0; layer < model.num_layers; ++layer) {
+    for (int head = 0; head < num_kv_heads; ++head) {
+      keys.push_back(MakeKeys(calibration.layers[layer].keys[head], turns[rope_of_layer[layer]]));
+      values.push_back(MakeValues(calibration.layers[layer].values[head]));
+      largest_padded = std::max(largest_padded, values.back().padded);
+      offsets.push_back(offsets.back() + keys.back().code_bytes() + values.back().code_bytes());
+    }
+  }
+}
+
+int64_t CoupledTables::table_bytes() const {
+  int64_t bytes = 0;
+  for (const PageTurns& turn : turns) bytes += turn.bytes();
+  for (const KeyTables& k : keys) {
+    bytes += k.centroids.bytes() + k.mean.bytes() + k.matrix.bytes() + k.row_scales.bytes();
+  }
+  for (const ValueTables& v : values) bytes += v.centroids.bytes() + v.synthesis.bytes();
+  return bytes;
+}
+
+}  // namespace nibble::kv

@@ -1,0 +1,44 @@
+// Cosines and sines that turn a query or key back by the RoPE angle of a page's first position, and the order of
+// channels in which turning is a matter of whole vectors.
+#ifndef NIBBLE_KVCACHE_CODECS_PAGE_TURNS_H_
+#define NIBBLE_KVCACHE_CODECS_PAGE_TURNS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "kvcache/codecs/codec.h"
+
+namespace nibble::kv {
+
+// Thread: immutable after construction.
+class PageTurns {
+ public:
+  // REQUIRES: 2 * rope.frequencies.size() <= head_dim.
+  PageTurns(const Rope& rope, int head_dim, int64_t pages);
+
+  // The channels of pair i.
+  int pairs() const { return pairs_; }
+  int first(int pair) const { return interleaved_ ? 2 * pair : pair; }
+  int second(int pair) const { return interleaved_ ? 2 * pair + 1 : pair + pairs_; }
+
+  // Turned order: `lanes()` first members, as many second members, then what does not turn; multiples of 16.
+  int lanes() const { return lanes_; }
+  int size() const { return static_cast<int>(channels_.size()); }
+  int channel(int i) const { return channels_[i]; }  // -1: filled up with zero
+
+  // Of pair i on `page`: [lanes()], where there is no pair 1 and 0.
+  const float* cosines(int64_t page) const { return &turns_[page * 2 * lanes_]; }
+  const float* sines(int64_t page) const { return cosines(page) + lanes_; }
+
+  int64_t bytes() const { return static_cast<int64_t>(turns_.size() * sizeof(float)); }
+
+ private:
+  bool interleaved_;
+  int pairs_, lanes_;
+  std::vector<int> channels_;
+  std::vector<float> turns_;  // [pages][cosines, sines][lanes], and room for a vector
+};
+
+}  // namespace nibble::kv
+
+#endif  // NIBBLE_KVCACHE_CODECS_PAGE_TURNS_H_

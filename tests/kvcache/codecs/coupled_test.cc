@@ -1,0 +1,417 @@
+// The coupled codecs against a naive twin: codes, scores and mixes bit for bit on every instruction set, for any number
+// of rows and pages, with random calibrations; what reading loses against exact attention; calibrations that are
+// refused.
+#include "kvcache/codecs/coupled.h"
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kvcache/simd/half.h"
+#include "tests/kvcache/codecs/coupled_twin.h"
+
+namespace nibble::kv {
+namespace {
+
+constexpr int kRows = 13;
+constexpr int kPages = 5;
+constexpr int kFirstPage = 3;
+constexpr int kLayers = 2, kHeads = 2;
+
+using Random = std::mt19937;
+
+int Uniform(int least, int most, Random& random) { return std::uniform_int_distribution<int>(least, most)(random); }
+
+Floats Normal(int64_t size, float deviation, Random& random) {
+  std::normal_distribution<float> normal(0.0f, deviation);
+  Floats result(size);
+  for (float& a : result) a = normal(random);
+  return result;
+}
+
+// Groups of random sizes, some large; nothing is orthogonal.
+HeadCode RandomCode(int dim, int coefficients, Random& random) {
+  HeadCode code;
+  code.mean = Normal(dim, 2.0f, random);
+  code.analysis = Normal(coefficients * dim, 1.0f / std::sqrt(static_cast<float>(dim)), random);
+  code.synthesis = Normal(coefficients * dim, 1.0f / std::sqrt(static_cast<float>(dim)), random);
+  for (int j = 0; j < coefficients; ++j)
+    code.centroid_scale.push_back(0.003f * static_cast<float>(Uniform(3, 20, random)));
+  for (int j = 0; j < coefficients * kCentroids; ++j)
+    code.centroids.push_back(static_cast<int8_t>(Uniform(-128, 127, random)));
+  for (int end = 0; end < coefficients;) {
+    end = std::min(coefficients, end + (Uniform(0, 3, random) == 0 ? Uniform(6, 16, random) : Uniform(1, 5, random)));
+    code.group_ends.push_back(end);
+  }
+  return code;
+}
+
+// Coupled Quantization: channels as they are.
+HeadCode IdentityCode(int dim, int group, Random& random) {
+  HeadCode code = RandomCode(dim, dim, random);
+  code.mean.assign(dim, 0.0f);
+  code.analysis.assign(dim * dim, 0.0f);
+  for (int i = 0; i < dim; ++i) code.analysis[i * dim + i] = 1.0f;
+  code.synthesis = code.analysis;
+  code.group_ends.clear();
+  for (int end = group; end <= dim; end += group) code.group_ends.push_back(end);
+  return code;
+}
+
+struct Case {
+  const char* name;
+  int head_dim;
+  bool interleaved;
+  int pairs;
+  int coupled;  // channels of a group with identity transforms, or 0
+};
+
+struct Fixture {
+  explicit Fixture(const Case& c) : random(c.head_dim + c.pairs) {
+    model.num_layers = kLayers;
+    model.num_kv_heads = kHeads;
+    model.head_dim = c.head_dim;
+    model.max_pages = kFirstPage + kPages;
+    model.ropes.resize(2);
+    model.rope_of_layer = {1, 0};
+    for (int i = 0; i < c.pairs; ++i) model.ropes[0].frequencies.push_back(std::pow(0.01, 1.0 * i / c.pairs));
+    model.ropes[0].interleaved = c.interleaved;
+    calibration.codec = "klt2";
+    calibration.layers.resize(kLayers);
+    for (LayerCode& layer : calibration.layers) {
+      for (int head = 0; head < kHeads; ++head) {
+        layer.keys.push_back(Code(c));
+        layer.values.push_back(Code(c));
+      }
+    }
+  }
+
+  HeadCode Code(const Case& c) {
+    if (c.coupled > 0) return IdentityCode(c.head_dim, c.coupled, random);
+    return RandomCode(c.head_dim, Uniform(1, c.head_dim, random), random);
+  }
+
+  absl::StatusOr<std::unique_ptr<PageCodec>> Create(simd::Isa isa) const {
+    return FindCodec("klt2")->create(model, &calibration, isa);
+  }
+  CoupledTwin Twin(HeadId head) const {
+    const LayerCode& layer = calibration.layers[head.layer];
+    return {layer.keys[head.kv_head], layer.values[head.kv_head], model.ropes[model.rope_of_layer[head.layer]]};
+  }
+
+  Random random;
+  CodecModel model;
+  Calibration calibration;
+};
+
+constexpr HeadId kHead = {1, 1};  // the one whose rope turns
+
+class CoupledCodecs : public testing::TestWithParam<Case> {
+ protected:
+  CoupledCodecs() : fixture_(GetParam()), twin_(fixture_.Twin(kHead)) {
+    for (int p = 0; p < kPages; ++p) {
+      std::vector<uint16_t> raw;
+      for (const float a : Normal(2 * kPageTokens * dim(), 2.0f, fixture_.random)) raw.push_back(simd::FloatToHalf(a));
+      raw_.push_back(std::move(raw));
+      sealed_.emplace_back(twin_.head_bytes());
+      for (std::byte& code : sealed_.back()) code = static_cast<std::byte>(Uniform(0, 255, fixture_.random));
+    }
+    for (const auto& page : sealed_) pages_.push_back(page.data());
+    for (int r = 0; r < kRows; ++r) {
+      queries_.push_back(Normal(dim(), 1.0f, fixture_.random));
+      queries_[r][r % dim()] *= 10.0f;
+    }
+    queries_[1].assign(dim(), 0.0f);
+  }
+
+  int dim() const { return GetParam().head_dim; }
+  PageRun Run(int pages) const { return {absl::MakeConstSpan(pages_).first(pages), kFirstPage}; }
+
+  // check(codec) on every instruction set.
+  void ForEachIsa(const std::function<void(const PageCodec&)>& check) const {
+    for (const simd::Isa isa : simd::SupportedIsas()) {
+      SCOPED_TRACE(std::string(simd::Name(isa)));
+      auto codec = fixture_.Create(isa);
+      ASSERT_TRUE(codec.ok()) << codec.status();
+      check(**codec);
+    }
+  }
+
+  std::vector<Floats> ReadScores(const PageCodec& codec, int rows, int pages) const {
+    const int stride = kPages * kPageTokens + 3;
+    Floats prepared(rows * codec.query_floats()), scores(rows * stride, -1.0f);
+    codec.PrepareQueries(kHead, Flat(queries_, rows).data(), rows, prepared.data());
+    codec.Scores(kHead, Run(pages), prepared.data(), rows, scores.data(), stride);
+    std::vector<Floats> result;
+    for (int r = 0; r < rows; ++r) {
+      for (int t = pages * kPageTokens; t < stride; ++t) EXPECT_EQ(scores[r * stride + t], -1.0f);
+      result.emplace_back(scores.begin() + r * stride, scores.begin() + r * stride + pages * kPageTokens);
+    }
+    return result;
+  }
+
+  // Softmax-like; some tokens have none, and row 1 does not see page 2.
+  std::vector<Floats> Weights() {
+    std::vector<Floats> weights;
+    for (int r = 0; r < kRows; ++r) {
+      weights.push_back(Normal(kPages * kPageTokens, 2.0f, fixture_.random));
+      for (int t = 0; t < kPages * kPageTokens; ++t) {
+        const bool unseen = t % 11 == r || (r == 1 && t / kPageTokens == 2);
+        weights[r][t] = unseen ? 0.0f : std::exp2(weights[r][t]);
+      }
+    }
+    return weights;
+  }
+
+  static Floats Flat(const std::vector<Floats>& rows, int count) {
+    Floats flat;
+    for (int r = 0; r < count; ++r) flat.insert(flat.end(), rows[r].begin(), rows[r].end());
+    return flat;
+  }
+  static bool SameBits(const Floats& a, const Floats& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  }
+
+  Fixture fixture_;
+  CoupledTwin twin_;
+  std::vector<std::vector<uint16_t>> raw_;
+  std::vector<std::vector<std::byte>> sealed_;
+  std::vector<const std::byte*> pages_;
+  std::vector<Floats> queries_;
+};
+
+TEST_P(CoupledCodecs, HeadsLieOneAfterAnother) {
+  ForEachIsa([&](const PageCodec& codec) {
+    int64_t offset = 0;
+    for (int layer = 0; layer < kLayers; ++layer) {
+      for (int head = 0; head < kHeads; ++head) {
+        EXPECT_EQ(codec.head_offset({layer, head}), offset);
+        offset += fixture_.Twin({layer, head}).head_bytes();
+      }
+    }
+    EXPECT_EQ(codec.page_bytes(), offset);
+    EXPECT_GT(codec.table_bytes(), 0);
+  });
+}
+
+TEST_P(CoupledCodecs, CodesAreTheNearestCentroids) {
+  std::vector<std::byte> want(twin_.head_bytes());
+  Floats key(dim()), value(dim());
+  for (int t = 0; t < kPageTokens; ++t) {
+    for (int i = 0; i < dim(); ++i) {
+      key[i] = simd::HalfToFloat(raw_[0][i * kPageTokens + t]);
+      value[i] = simd::HalfToFloat(raw_[0][(kPageTokens + t) * dim() + i]);
+    }
+    const int place = t % 16 / 4 * 8 + t / 16 * 4 + t % 4;
+    int at = 0;
+    for (const int code : twin_.KeyCodes(key, kFirstPage)) want[at + place] = std::byte(code), at += kPageTokens;
+    for (const int code : twin_.ValueCodes(value)) want[at + t] = std::byte(code), at += kPageTokens;
+  }
+  ForEachIsa([&](const PageCodec& codec) {
+    std::vector<std::byte> sealed(want.size());
+    codec.Encode(kHead, kFirstPage, raw_[0].data(), sealed.data());
+    EXPECT_EQ(sealed, want);
+  });
+}
+
+TEST_P(CoupledCodecs, ScoresHaveTheBitsOfTheTwin) {
+  std::vector<Floats> want(kRows);
+  for (int r = 0; r < kRows; ++r) {
+    for (int p = 0; p < kPages; ++p) {
+      const Floats scores = twin_.Scores(pages_[p], kFirstPage + p, queries_[r]);
+      want[r].insert(want[r].end(), scores.begin(), scores.end());
+    }
+  }
+  ForEachIsa([&](const PageCodec& codec) {
+    for (int rows = 1; rows <= kRows; ++rows) {
+      const int pages = 1 + rows % kPages;
+      const std::vector<Floats> scores = ReadScores(codec, rows, pages);
+      for (int r = 0; r < rows; ++r) {
+        EXPECT_TRUE(SameBits(scores[r], {want[r].begin(), want[r].begin() + pages * kPageTokens}))
+            << "row " << r << " of " << rows << ", " << pages << " pages";
+      }
+    }
+  });
+}
+
+TEST_P(CoupledCodecs, MixesHaveTheBitsOfTheTwin) {
+  const std::vector<Floats> weights = Weights();
+  for (int pages = 1; pages <= kPages; ++pages) {
+    ForEachIsa([&](const PageCodec& codec) {
+      std::vector<Floats> start, want, want_mixed(kRows, Floats(dim(), 0.25f));
+      for (int r = 0; r < kRows; ++r) {
+        start.push_back(Normal(codec.mix_floats(), 1.0f, fixture_.random));
+        want.push_back(start[r]);
+        for (int p = 0; p < pages; ++p) {
+          const auto first = weights[r].begin() + p * kPageTokens;
+          twin_.Mix(pages_[p], {first, first + kPageTokens}, &want[r]);
+        }
+        twin_.FinishMix(want[r], &want_mixed[r]);
+      }
+      const int coefficients = fixture_.calibration.layers[kHead.layer].values[kHead.kv_head].coefficients();
+      for (int rows = pages; rows <= kRows; rows += 2) {
+        Floats accumulators = Flat(start, rows), mixed(rows * dim(), 0.25f);
+        codec.Mix(kHead, Run(pages), Flat(weights, rows).data(), kPages * kPageTokens, rows, accumulators.data());
+        codec.FinishMix(kHead, accumulators.data(), rows, mixed.data());
+        EXPECT_TRUE(SameBits(mixed, Flat(want_mixed, rows))) << rows << " rows, " << pages << " pages";
+        for (int r = 0; r < rows; ++r) {
+          const auto row = accumulators.begin() + r * codec.mix_floats();
+          EXPECT_TRUE(SameBits({row, row + coefficients}, {want[r].begin(), want[r].begin() + coefficients})) << r;
+          EXPECT_TRUE(
+              SameBits({row + codec.mix_floats() - 16, row + codec.mix_floats()}, {want[r].end() - 16, want[r].end()}))
+              << r;
+        }
+      }
+    });
+  }
+}
+
+TEST_P(CoupledCodecs, APageWithoutWeightChangesNoBit) {
+  ForEachIsa([&](const PageCodec& codec) {
+    Floats before = Normal(codec.mix_floats(), 1.0f, fixture_.random);
+    for (size_t i = 0; i < before.size(); i += 3) before[i] = -0.0f;
+    const Floats weights(kPages * kPageTokens, 0.0f);
+    Floats after = before;
+    codec.Mix(kHead, Run(kPages), weights.data(), kPageTokens, 1, after.data());
+    EXPECT_TRUE(SameBits(before, after));
+  });
+}
+
+// Against exact attention over what the bytes stand for: the reader's own share of the error.
+TEST_P(CoupledCodecs, ReadingLosesLittle) {
+  auto codec = fixture_.Create(simd::SupportedIsas().back());
+  ASSERT_TRUE(codec.ok()) << codec.status();
+  const std::vector<Floats> scores = ReadScores(**codec, kRows, kPages), weights = Weights();
+  Floats accumulators(kRows * (*codec)->mix_floats(), 0.0f), mixed(kRows * dim(), 0.0f);
+  (*codec)->Mix(kHead, Run(kPages), Flat(weights, kRows).data(), kPages * kPageTokens, kRows, accumulators.data());
+  (*codec)->FinishMix(kHead, accumulators.data(), kRows, mixed.data());
+  double score_error = 0, score_energy = 0, mix_error = 0, mix_energy = 0;
+  for (int r = 0; r < kRows; ++r) {
+    const Floats& mean = fixture_.calibration.layers[kHead.layer].keys[kHead.kv_head].mean;
+    std::vector<double> exact(dim(), 0.0);
+    for (int t = 0; t < kPages * kPageTokens; ++t) {
+      const int p = t / kPageTokens, slot = t % kPageTokens;
+      const Floats q = twin_.TurnBack(queries_[r], kFirstPage + p);
+      const std::vector<double> key = twin_.Key(pages_[p], slot), value = twin_.Value(pages_[p], slot);
+      double score = 0, bias = 0;
+      for (int i = 0; i < dim(); ++i) {
+        score += q[i] * key[i], bias += double{q[i]} * mean[i];
+        exact[i] += weights[r][t] * value[i];
+      }
+      score_error += (score - scores[r][t]) * (score - scores[r][t]);
+      score_energy += (score - bias) * (score - bias);
+    }
+    for (int i = 0; i < dim(); ++i) {
+      mix_error += (exact[i] - mixed[r * dim() + i]) * (exact[i] - mixed[r * dim() + i]);
+      mix_energy += exact[i] * exact[i];
+    }
+  }
+  EXPECT_LT(std::sqrt(score_error / score_energy), 0.002);
+  EXPECT_LT(std::sqrt(mix_error / mix_energy), 0.01);
+}
+
+INSTANTIATE_TEST_SUITE_P(Coupled, CoupledCodecs,
+                         testing::Values(Case{"Dim32", 32, false, 16, 0}, Case{"Dim48", 48, false, 24, 0},
+                                         Case{"Dim64", 64, true, 32, 0}, Case{"Dim64Halves", 64, false, 32, 0},
+                                         Case{"Dim64Cq2", 64, true, 32, 4}, Case{"Dim128Cq1", 128, false, 64, 8},
+                                         Case{"Dim128Partial", 128, false, 24, 0},
+                                         Case{"Dim256PartialInterleaved", 256, true, 12, 0}),
+                         [](const auto& info) { return info.param.name; });
+
+constexpr Case kSmall = {"", 32, false, 16, 0};
+
+TEST(CoupledNumbers, QueriesThatAreNotFiniteSpoilTheirOwnRowAlone) {
+  const Fixture fixture(kSmall);
+  for (const simd::Isa isa : simd::SupportedIsas()) {
+    auto codec = fixture.Create(isa);
+    ASSERT_TRUE(codec.ok()) << codec.status();
+    const std::vector<std::byte> sealed(fixture.Twin(kHead).head_bytes());
+    const std::byte* page = sealed.data();
+    Floats queries(3 * 32, 1.0f), prepared(3 * (*codec)->query_floats()), scores(3 * kPageTokens);
+    queries[40] = HUGE_VALF;
+    (*codec)->PrepareQueries(kHead, queries.data(), 3, prepared.data());
+    (*codec)->Scores(kHead, {{&page, 1}, 1}, prepared.data(), 3, scores.data(), kPageTokens);
+    for (int t = 0; t < kPageTokens; ++t) {
+      EXPECT_TRUE(std::isfinite(scores[t]));
+      EXPECT_TRUE(std::isnan(scores[kPageTokens + t]));
+      EXPECT_EQ(scores[t], scores[2 * kPageTokens + t]);
+    }
+  }
+}
+
+TEST(CoupledNumbers, RawNumbersThatAreNotFiniteHaveTheSameCodesEverywhere) {
+  const Fixture fixture(kSmall);
+  std::vector<uint16_t> raw(2 * kPageTokens * 32);
+  for (size_t i = 0; i < raw.size(); ++i) raw[i] = static_cast<uint16_t>(i % 3 == 0 ? 0x7C00 : i % 5 == 0 ? 0x7E01 : i);
+  std::vector<std::vector<std::byte>> sealed;
+  for (const simd::Isa isa : simd::SupportedIsas()) {
+    auto codec = fixture.Create(isa);
+    ASSERT_TRUE(codec.ok()) << codec.status();
+    sealed.emplace_back(fixture.Twin(kHead).head_bytes());
+    (*codec)->Encode(kHead, 2, raw.data(), sealed.back().data());
+    EXPECT_EQ(sealed.back(), sealed.front()) << simd::Name(isa);
+  }
+}
+
+struct Damage {
+  const char* what;  // of the message
+  void (*damage)(Fixture* fixture);
+};
+HeadCode& KeysOf(Fixture* f) { return f->calibration.layers[1].keys[0]; }
+HeadCode& ValuesOf(Fixture* f) { return f->calibration.layers[0].values[1]; }
+constexpr Damage kDamages[] = {
+    {"for codec klt3, not klt2", [](Fixture* f) { f->calibration.codec = "klt3"; }},
+    {"1 layers for a model of 2", [](Fixture* f) { f->calibration.layers.pop_back(); }},
+    {"layer 0 has 1 heads of values", [](Fixture* f) { f->calibration.layers[0].values.pop_back(); }},
+    {"layer 1, head 0, keys: mean has 31", [](Fixture* f) { KeysOf(f).mean.pop_back(); }},
+    {"layer 0, head 1, values: mean holds", [](Fixture* f) { ValuesOf(f).mean[3] = HUGE_VALF; }},
+    {"layer 1, head 0, keys: analysis has", [](Fixture* f) { KeysOf(f).analysis.push_back(0.0f); }},
+    {"layer 1, head 0, keys: analysis holds", [](Fixture* f) { KeysOf(f).analysis.back() = std::nanf(""); }},
+    {"layer 0, head 1, values: synthesis has", [](Fixture* f) { ValuesOf(f).synthesis.clear(); }},
+    {"layer 0, head 1, values: synthesis holds", [](Fixture* f) { ValuesOf(f).synthesis[0] = -HUGE_VALF; }},
+    {"layer 1, head 0, keys: centroids has", [](Fixture* f) { KeysOf(f).centroids.pop_back(); }},
+    {"layer 1, head 0, keys: centroid_scale has 0", [](Fixture* f) { KeysOf(f).centroid_scale.clear(); }},
+    {"layer 1, head 0, keys: centroid_scale has 33", [](Fixture* f) { KeysOf(f).centroid_scale.resize(33); }},
+    {"layer 1, head 0, keys: centroid_scale holds", [](Fixture* f) { KeysOf(f).centroid_scale[0] = std::nanf(""); }},
+    {"layer 1, head 0, keys: group_ends: a group from 0 to 0", [](Fixture* f) { KeysOf(f).group_ends[0] = 0; }},
+    {"layer 1, head 0, keys: group_ends: a group from 0 to 17",
+     [](Fixture* f) {
+       KeysOf(f).group_ends = {17, 18};
+     }},
+    {"keys: group_ends do not cover", [](Fixture* f) { KeysOf(f).group_ends.pop_back(); }},
+    {"head_dim 40", [](Fixture* f) { f->model.head_dim = 40; }},
+    {"layers without a rope", [](Fixture* f) { f->model.rope_of_layer.pop_back(); }},
+    {"rope does not exist", [](Fixture* f) { f->model.rope_of_layer[0] = 2; }},
+    {"turns more than the 32", [](Fixture* f) { f->model.ropes[0].frequencies.resize(17); }},
+};
+
+TEST(CoupledCreate, RefusesWhatDoesNotFitTheModel) {
+  for (const Damage& damage : kDamages) {
+    Fixture fixture(kSmall);
+    damage.damage(&fixture);
+    const auto codec = fixture.Create(simd::Isa::kScalar);
+    EXPECT_EQ(codec.status().code(), absl::StatusCode::kInvalidArgument) << damage.what;
+    EXPECT_THAT(std::string(codec.status().message()), testing::HasSubstr(damage.what));
+  }
+  const auto missing = FindCodec("klt2")->create(Fixture(kSmall).model, nullptr, simd::Isa::kScalar);
+  EXPECT_EQ(missing.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(CoupledCreate, EveryNameTakesItsOwnCalibration) {
+  for (const std::string name : {"cq2", "cq1", "klt3", "klt2", "klt1"}) {
+    Fixture fixture(kSmall);
+    fixture.calibration.codec = name;
+    ASSERT_NE(FindCodec(name), nullptr) << name;
+    EXPECT_TRUE(FindCodec(name)->calibrated);
+    EXPECT_TRUE(FindCodec(name)->create(fixture.model, &fixture.calibration, simd::Isa::kScalar).ok()) << name;
+  }
+}
+
+}  // namespace
+}  // namespace nibble::kv

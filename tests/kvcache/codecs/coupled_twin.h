@@ -1,0 +1,201 @@
+// The naive twin of the coupled codecs, straight from the head of coupled.h: one number at a time.
+#ifndef NIBBLE_TESTS_KVCACHE_CODECS_COUPLED_TWIN_H_
+#define NIBBLE_TESTS_KVCACHE_CODECS_COUPLED_TWIN_H_
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "kvcache/codecs/codec.h"
+#include "kvcache/simd/half.h"
+#include "kvcache/simd/portable_math.h"
+#include "tests/kvcache/codecs/affine_twin.h"
+
+namespace nibble::kv {
+
+class CoupledTwin {
+ public:
+  // One head of a layer with this rope.
+  CoupledTwin(const HeadCode& keys, const HeadCode& values, const Rope& rope)
+      : keys_(keys), values_(values), rope_(rope), dim_(static_cast<int>(keys.mean.size())) {}
+
+  int key_bytes() const { return 32 * keys_.groups(); }
+  int head_bytes() const { return key_bytes() + 32 * values_.groups(); }
+
+  // Turned back by position 32 * page.
+  Floats TurnBack(Floats x, int64_t page) const {
+    for (int i = 0; i < pairs(); ++i) {
+      const simd::SineCosine turn = simd::PortableSineCosine(32.0 * static_cast<double>(page) * rope_.frequencies[i]);
+      const auto sine = static_cast<float>(turn.sine), cosine = static_cast<float>(turn.cosine);
+      float &a = x[First(i)], &b = x[Second(i)];
+      const float turned = std::fma(b, sine, a * cosine);
+      b = std::fma(-a, sine, b * cosine);
+      a = turned;
+    }
+    return x;
+  }
+
+  // key, value: of one token.
+  std::vector<int> KeyCodes(const Floats& key, int64_t page) const { return Codes(keys_, TurnBack(key, page)); }
+  std::vector<int> ValueCodes(const Floats& value) const { return Codes(values_, value); }
+
+  int KeyCode(const std::byte* page, int group, int t) const {
+    return static_cast<int>(page[32 * group + t % 16 / 4 * 8 + t / 16 * 4 + t % 4]);
+  }
+  int ValueCode(const std::byte* page, int group, int t) const {
+    return static_cast<int>(page[key_bytes() + 32 * group + t]);
+  }
+
+  // What the bytes stand for, in the frame of the page.
+  std::vector<double> Key(const std::byte* page, int t) const {
+    return Restore(keys_, [&](int group) { return KeyCode(page, group, t); });
+  }
+  std::vector<double> Value(const std::byte* page, int t) const {
+    return Restore(values_, [&](int group) { return ValueCode(page, group, t); });
+  }
+
+  Floats Scores(const std::byte* page, int64_t page_index, const Floats& query) const {
+    const Floats q = TurnBack(query, page_index);
+    const float bias = Bias(q);
+    const Floats y = Product(q, query);
+    const TwinOperands operands = RoundToOperands(y, 127 * 256);
+    Floats scores;
+    for (int t = 0; t < 32; ++t) {
+      int64_t sum = 0;
+      ForEach(keys_, [&](int j, int group) {
+        sum += int64_t{operands.x[j]} * keys_.centroids[j * 256 + KeyCode(page, group, t)];
+      });
+      scores.push_back(std::fma(static_cast<float>(sum), operands.scale, bias));
+    }
+    return scores;
+  }
+
+  // accumulators: [padded coefficients, then 16].
+  void Mix(const std::byte* page, const Floats& weights, Floats* accumulators) const {
+    const TwinOperands operands = RoundToOperands(weights, 255);
+    ForEach(values_, [&](int j, int group) {
+      int64_t sum = 0;
+      for (int t = 0; t < 32; ++t) {
+        sum += int64_t{operands.x[t]} * values_.centroids[j * 256 + ValueCode(page, group, t)];
+      }
+      (*accumulators)[j] = std::fma(static_cast<float>(sum), operands.scale, (*accumulators)[j]);
+    });
+    float* lanes = accumulators->data() + accumulators->size() - 16;
+    for (int i = 0; i < 16; ++i) {
+      const float weight = weights[i] + weights[i + 16];
+      if (weight != 0.0f) lanes[i] += weight;
+    }
+  }
+  void FinishMix(const Floats& accumulators, Floats* mixed) const {
+    const float weight = TreeSum({accumulators.end() - 16, accumulators.end()});
+    for (int i = 0; i < dim_; ++i) {
+      float u = 0.0f;
+      for (int j = 0; j < values_.coefficients(); ++j) {
+        u = std::fma(accumulators[j] * values_.centroid_scale[j], values_.synthesis[i * values_.coefficients() + j], u);
+      }
+      (*mixed)[i] += std::fma(weight, values_.mean[i], u);
+    }
+  }
+
+ private:
+  int pairs() const { return static_cast<int>(rope_.frequencies.size()); }
+  int First(int i) const { return rope_.interleaved ? 2 * i : i; }
+  int Second(int i) const { return rope_.interleaved ? 2 * i + 1 : i + pairs(); }
+
+  // visit(coefficient, its group)
+  template <typename Visit>
+  static void ForEach(const HeadCode& code, const Visit& visit) {
+    for (int j = 0, group = 0; j < code.coefficients(); ++j) {
+      if (j == code.group_ends[group]) ++group;
+      visit(j, group);
+    }
+  }
+
+  std::vector<int> Codes(const HeadCode& code, const Floats& x) const {
+    Floats z;
+    for (int j = 0; j < code.coefficients(); ++j) {
+      float sum = 0.0f;
+      for (int i = 0; i < dim_; ++i) sum = std::fma(code.analysis[j * dim_ + i], x[i] - code.mean[i], sum);
+      z.push_back(sum);
+    }
+    std::vector<int> codes;
+    for (int g = 0, begin = 0; g < code.groups(); begin = code.group_ends[g++]) {
+      codes.push_back(NearestCentroid(code, z, begin, code.group_ends[g]));
+    }
+    return codes;
+  }
+
+  static int NearestCentroid(const HeadCode& code, const Floats& z, int begin, int end) {
+    float least = HUGE_VALF;
+    int nearest = 0;
+    for (int k = 0; k < 256; ++k) {
+      const auto c = [&](int j) { return static_cast<float>(code.centroids[j * 256 + k]) * code.centroid_scale[j]; };
+      float square = 0.0f;
+      for (int j = begin; j < end; ++j) square = std::fma(c(j), c(j), square);
+      float distance = 0.5f * square;
+      for (int j = begin; j < end; ++j) distance = std::fma(-z[j], c(j), distance);
+      if (distance < least) least = distance, nearest = k;
+    }
+    return nearest;
+  }
+
+  template <typename CodeOf>
+  std::vector<double> Restore(const HeadCode& code, const CodeOf& code_of) const {
+    std::vector<double> x(code.mean.begin(), code.mean.end());
+    ForEach(code, [&](int j, int group) {
+      const double z = double{code.centroid_scale[j]} * code.centroids[j * 256 + code_of(group)];
+      for (int i = 0; i < dim_; ++i) x[i] += code.synthesis[i * code.coefficients() + j] * z;
+    });
+    return x;
+  }
+
+  float Bias(const Floats& q) const {
+    Floats lanes(16, 0.0f);
+    const auto add = [&](int i, int lane) { lanes[lane % 16] = std::fma(q[i], keys_.mean[i], lanes[lane % 16]); };
+    for (int chunk = 0; chunk < pairs(); chunk += 16) {
+      for (int i = chunk; i < std::min(chunk + 16, pairs()); ++i) add(First(i), i);
+      for (int i = chunk; i < std::min(chunk + 16, pairs()); ++i) add(Second(i), i);
+    }
+    for (int i = 2 * pairs(); i < dim_; ++i) add(i, i - 2 * pairs());
+    return TreeSum(lanes);
+  }
+
+  // y. `query` is q as it was before turning.
+  Floats Product(const Floats& q, const Floats& query) const {
+    float square = 0.0f;
+    for (int i = 0; i < pairs(); ++i) {
+      square = std::max(square, std::fma(query[First(i)], query[First(i)], query[Second(i)] * query[Second(i)]));
+    }
+    for (int i = 2 * pairs(); i < dim_; ++i) square = std::max(square, query[i] * query[i]);
+    const float limit = static_cast<float>(std::min(32767, 2147483647 / (2047 * dim_)));
+    const float inverse = square < 1e-30f ? 0.0f : limit / std::sqrt(square);
+    const float scale = square < 1e-30f ? 0.0f : std::sqrt(square) * (1.0f / limit);
+    Floats y;
+    for (int j = 0; j < keys_.coefficients(); ++j) {
+      double largest = 0.0;
+      for (int i = 0; i < dim_; ++i) largest = std::max(largest, std::abs(Matrix(j, i)));
+      const auto row_scale = static_cast<float>(largest / 2047);
+      int64_t sum = 0;
+      for (int i = 0; i < dim_; ++i) {
+        sum += static_cast<int64_t>(std::nearbyint(q[i] * inverse)) *
+               static_cast<int64_t>(std::nearbyint(Matrix(j, i) / row_scale));
+      }
+      y.push_back(static_cast<float>(sum) * (scale * row_scale));
+    }
+    return y;
+  }
+  double Matrix(int j, int i) const {
+    return double{keys_.synthesis[i * keys_.coefficients() + j]} * keys_.centroid_scale[j];
+  }
+
+  const HeadCode& keys_;
+  const HeadCode& values_;
+  const Rope& rope_;
+  int dim_;
+};
+
+}  // namespace nibble::kv
+
+#endif  // NIBBLE_TESTS_KVCACHE_CODECS_COUPLED_TWIN_H_
