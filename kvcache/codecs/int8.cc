@@ -29,8 +29,11 @@ namespace {
 
 struct Int8 {
   static constexpr int kBits = 8;
-  static constexpr bool kWide = true;
+  static constexpr bool kWide = true, kCenterKeys = false;
+  static constexpr int kScaleBytes = 2;  // f16
 
+  static V16 LoadScales(const uint8_t* p) { return LoadHalf(reinterpret_cast<const uint16_t*>(p)); }
+  static void StoreScales(V16 scales, uint8_t* p) { StoreHalf(scales, reinterpret_cast<uint16_t*>(p)); }
   static void Transform(float* /*x*/, int /*head_dim*/, int /*width*/) {}
 
   static V16 Levels(const float* x, uint8_t* levels) {

@@ -52,7 +52,7 @@ HWY_INLINE void LoadTransposed(const uint16_t* in, int64_t stride, float* x) {
 // To a finite half. REQUIRES: a is a number.
 HWY_INLINE V16 RoundToHalf(V16 a) {
   HWY_ALIGN uint16_t half[16];
-  StoreHalf(Min(a, Set(kLargestHalf)), half);
+  StoreHalf(Max(Min(a, Set(kLargestHalf)), Set(-kLargestHalf)), half);
   return LoadHalf(half);
 }
 

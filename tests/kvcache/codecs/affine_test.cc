@@ -271,7 +271,7 @@ constexpr Edge kEdges[] = {
     {"huge", [](int i) { return i % 3 == 0 ? -65504.0f : 65504.0f; }, 65504.0f},
     {"all huge", [](int) { return 65504.0f; }, 8192.0f},
     {"infinite", [](int i) { return i % 7 == 0 ? -HUGE_VALF : HUGE_VALF; }, HUGE_VALF},
-    {"tiny", [](int i) { return static_cast<float>(i % 13 - 6) * 0x1p-20f; }, 6 * 0x1p-20f},
+    {"tiny", [](int i) { return static_cast<float>(i % 13 - 6) * 0x1p-20f; }, 0x1p-16f},
     {"denormal", [](int i) { return static_cast<float>(i % 3 - 1) * 0x1p-24f; }, 0x1p-23f},
     {"one outlier", [](int i) { return i % 32 == 5 ? 1000.0f : 0.001f; }, 700.0f},
 };

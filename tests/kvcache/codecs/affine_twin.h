@@ -34,6 +34,12 @@ inline int PackedCode(const std::byte* packed, int bits, int lanes, int n, int l
 }
 inline int SignedCode(int code, int bits) { return code >= 1 << (bits - 1) ? code - (1 << bits) : code; }
 
+// Five bits of exponent with a bias of 15, three of fraction.
+inline float SmallScale(std::byte code) {
+  const int exponent = static_cast<int>(code) / 8, fraction = static_cast<int>(code) % 8;
+  return static_cast<float>(exponent == 0 ? std::ldexp(fraction, -17) : std::ldexp(8 + fraction, exponent - 18));
+}
+
 struct TwinOperands {
   std::vector<int> x;
   float scale;
@@ -89,8 +95,9 @@ class Twin {
         query_limit(name == "int8" || name == "kivi4" ? 32512.0f : 127.0f),
         weight_limit(name == "int8" ? 32767.0f : 255.0f) {}
 
-  int64_t half_bytes() const { return int64_t{dim} * (4 * bits + (kivi ? 4 : 2)); }
-  int64_t head_bytes() const { return 2 * half_bytes(); }
+  int64_t key_bytes() const { return int64_t{dim} * (4 * bits + (kivi ? 4 : rotated ? 3 : 2)); }
+  int64_t value_bytes() const { return int64_t{dim} * (4 * bits + (kivi ? 4 : rotated ? 1 : 2)); }
+  int64_t head_bytes() const { return key_bytes() + value_bytes(); }
   int64_t mix_floats() const { return kivi ? dim + dim / 2 : dim; }
 
   // Codes as they multiply, and parameters.
@@ -98,15 +105,20 @@ class Twin {
     return PackedCode(page, bits, kPageTokens, d, t) - (kivi ? 0 : 1 << (bits - 1));
   }
   int ValueCode(const std::byte* page, int t, int d) const {
-    return SignedCode(PackedCode(page + half_bytes(), bits, dim, t, d), bits);
+    return SignedCode(PackedCode(page + key_bytes(), bits, dim, t, d), bits);
   }
-  // Symmetric: of token t and channel d. Kivi: `which` 0 scale, 1 min.
+  // Kivi: `which` 0 scale, 1 min. Otherwise the scale of token t in channel d's group.
   float KeyParameter(const std::byte* page, int t, int d, int which = 0) const {
-    return HalfAt(page + dim * 4 * bits, kivi ? which * dim + d : d / 32 * 32 + t);
+    const std::byte* at = page + dim * 4 * bits;
+    if (kivi) return HalfAt(at, which * dim + d);
+    return rotated ? SmallScale(at[2 * dim + d / 32 * 32 + t]) : HalfAt(at, d / 32 * 32 + t);
   }
   float ValueParameter(const std::byte* page, int t, int d, int which = 0) const {
-    return HalfAt(page + half_bytes() + dim * 4 * bits, which * dim + d / 32 * 32 + t);
+    const std::byte* at = page + key_bytes() + dim * 4 * bits;
+    return rotated ? SmallScale(at[d / 32 * 32 + t]) : HalfAt(at, which * dim + d / 32 * 32 + t);
   }
+  // What all keys of a page have in common.
+  float KeyMean(const std::byte* page, int d) const { return rotated ? HalfAt(page + dim * 4 * bits, d) : 0.0f; }
 
   Floats Scores(const std::byte* page, const Floats& query) const {
     return kivi ? KiviScores(page, query) : SymmetricScores(page, rotated ? TwinHadamard(query) : query);
@@ -149,7 +161,7 @@ class Twin {
     Floats key;
     for (int d = 0; d < dim; ++d) {
       const float product = KeyParameter(page, t, d) * static_cast<float>(KeyCode(page, t, d));
-      key.push_back(kivi ? product + KeyParameter(page, t, d, 1) : product);
+      key.push_back(product + (kivi ? KeyParameter(page, t, d, 1) : KeyMean(page, d)));
     }
     return rotated ? TwinHadamard(key) : key;
   }
@@ -170,7 +182,11 @@ class Twin {
 
  private:
   Floats SymmetricScores(const std::byte* page, const Floats& query) const {
-    Floats scores(kPageTokens, 0.0f);
+    Floats lanes(16, 0.0f);
+    for (int d = 0; rotated && d < dim; ++d) {
+      lanes[d % 16] = std::fma(query[d], KeyMean(page, d), lanes[d % 16]);
+    }
+    Floats scores(kPageTokens, TreeSum(lanes));
     for (int g = 0; g < dim / 32; ++g) {
       const TwinOperands operands = RoundToOperands({query.begin() + 32 * g, query.begin() + 32 * g + 32}, query_limit);
       for (int t = 0; t < kPageTokens; ++t) {
