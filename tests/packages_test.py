@@ -20,6 +20,7 @@ HEADERS = (
     (r"absl/", "libabsl-dev"),
     (r"prometheus/", "prometheus-cpp-dev"),
     (r"hwy/", "libhwy-dev"),
+    (r"Eigen/", "libeigen3-dev"),
     (r"pcre2\.h", "libpcre2-dev"),
     (r"nlohmann/", "nlohmann-json3-dev"),
     (r"openssl/", "libssl-dev"),

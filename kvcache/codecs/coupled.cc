@@ -72,6 +72,12 @@ struct RowPages {
   int32_t offset[kMaxRowPages];  // what the cells' offset adds to a dot product
 };
 
+// Stores sixteen channels, from the `i`th on, of a turned query as integers; returns its product with the mean so far.
+HWY_INLINE V16 RoundTurned(const KeyTables& keys, V16 q, V16 inverse, int i, int16_t* x, V16 bias) {
+  StoreNarrowed(NearestInt(Mul(q, inverse)), x + i);
+  return Fma(q, Load(keys.mean.data.get() + i), bias);
+}
+
 // Turns a prepared query back and rounds it.
 HWY_INLINE void TurnQuery(const KeyTables& keys, const PageTurns& turns, const float* prepared, int64_t page, int row,
                           RowPages* rows) {
@@ -80,17 +86,15 @@ HWY_INLINE void TurnQuery(const KeyTables& keys, const PageTurns& turns, const f
   const V16 inverse = Set(scale.inverse);
   V16 bias = Zero();
   int16_t* x = rows->x + row * turns.size();
-  const auto finish = [&](V16 q, int i) HWY_ATTR {
-    bias = Fma(q, Load(keys.mean.data.get() + i), bias);
-    StoreNarrowed(NearestInt(Mul(q, inverse)), x + i);
-  };
   for (int i = 0; i < turns.lanes(); i += 16) {
     const TurnedPair turned = TurnBack(Load(prepared + i), Load(prepared + turns.lanes() + i),
                                        Load(turns.cosines(page) + i), Load(turns.sines(page) + i));
-    finish(turned.a, i);
-    finish(turned.b, turns.lanes() + i);
+    bias = RoundTurned(keys, turned.a, inverse, i, x, bias);
+    bias = RoundTurned(keys, turned.b, inverse, turns.lanes() + i, x, bias);
   }
-  for (int i = 2 * turns.lanes(); i < turns.size(); i += 16) finish(Load(prepared + i), i);
+  for (int i = 2 * turns.lanes(); i < turns.size(); i += 16) {
+    bias = RoundTurned(keys, Load(prepared + i), inverse, i, x, bias);
+  }
   rows->query_scale[row] = scale.scale;
   rows->bias[row] = SumLanes(bias);
 }

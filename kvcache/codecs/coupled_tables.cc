@@ -11,6 +11,9 @@ namespace {
 
 absl::Status Refuse(const std::string& what) { return absl::InvalidArgumentError("kv codec: " + what); }
 
+// Of a calibration: far from where any product of two would overflow.
+constexpr float kLargestNumber = 1e12f;
+
 // Where a HeadCode comes from, for messages.
 struct Place {
   int layer, head;
@@ -45,7 +48,7 @@ absl::Status CheckSize(size_t size, int64_t want, const char* field, const Place
 absl::Status CheckFloats(absl::Span<const float> numbers, int64_t want, const char* field, const Place& place) {
   NIBBLE_RETURN_IF_ERROR(CheckSize(numbers.size(), want, field, place));
   for (const float number : numbers) {
-    if (!std::isfinite(number)) return place.Refuse(absl::StrCat(field, " holds a number that is not finite"));
+    if (!(std::abs(number) <= kLargestNumber)) return place.Refuse(absl::StrCat(field, " holds ", number));
   }
   return absl::OkStatus();
 }

@@ -10,10 +10,6 @@
 namespace nibble::engine {
 namespace {
 
-constexpr int64_t kPageAlignment = 64;
-
-int64_t RoundUp(int64_t bytes) { return (bytes + kPageAlignment - 1) / kPageAlignment * kPageAlignment; }
-
 absl::StatusOr<AlignedBuffer> AllocateMany(int64_t count, int64_t bytes_each) {
   int64_t bytes = 0;
   if (__builtin_mul_overflow(count, bytes_each, &bytes)) return absl::ResourceExhaustedError("kv_memory: overflows");
@@ -32,28 +28,33 @@ absl::Status KvPool::Allocate(const KvShape& shape, const kv::CacheShape& cache,
   cache_ = cache;
   raw_head_bytes_ = raw_form_.head_bytes(shape.head_dim);
   const int64_t raw_page_bytes = RawPageBytes(raw_form_, shape);
-  sealed_page_bytes_ = codec_ == nullptr ? raw_page_bytes : RoundUp(codec_->page_bytes());
-  NIBBLE_ASSIGN_OR_RETURN(pages_, AllocateMany(cache.num_pages, sealed_page_bytes_));
+  const int64_t page_bytes = codec_ == nullptr ? raw_page_bytes : codec_->page_bytes();
+  NIBBLE_ASSIGN_OR_RETURN(pages_, AllocateMany(cache.num_pages, page_bytes));
   if (cache.in_place()) return absl::OkStatus();
+  for (int layer = 0; layer < shape.num_layers; ++layer) {
+    const int64_t offset = codec_->head_offset({layer, 0});
+    const int64_t end = layer + 1 < shape.num_layers ? codec_->head_offset({layer + 1, 0}) : page_bytes;
+    layers_.push_back({cache.num_pages * offset, offset, end - offset});
+  }
   NIBBLE_ASSIGN_OR_RETURN(raw_slots_, AllocateMany(cache.raw_slots, raw_page_bytes));
   NIBBLE_ASSIGN_OR_RETURN(passing_, AllocateMany(step_tokens / kv::kPageTokens, raw_page_bytes / shape.num_layers));
   return absl::OkStatus();
 }
 
-std::byte* KvPool::RawPlace(const AlignedBuffer& buffer, int64_t place, int64_t layers, kv::HeadId head) const {
-  const int64_t layer = layers == 1 ? 0 : head.layer;
-  return buffer.data() + ((place * layers + layer) * shape_.num_kv_heads + head.kv_head) * raw_head_bytes_;
+std::byte* KvPool::RawPlace(const AlignedBuffer& buffer, int64_t place, kv::HeadId head) const {
+  return buffer.data() + (place * shape_.num_kv_heads + head.kv_head) * raw_head_bytes_;
 }
 
 std::byte* KvPool::Raw(const SequenceRows& sequence, int64_t index, kv::HeadId head) const {
-  if (cache_.in_place()) return RawPlace(pages_, sequence.pages[index], shape_.num_layers, head);
+  if (cache_.in_place()) return RawPlace(pages_, head.layer * cache_.num_pages + sequence.pages[index], head);
   const kv::RawSlot slot = sequence.raw_slots[index];
-  if (slot < cache_.raw_slots) return RawPlace(raw_slots_, slot, shape_.num_layers, head);
-  return RawPlace(passing_, slot - cache_.raw_slots, 1, head);
+  if (slot < cache_.raw_slots) return RawPlace(raw_slots_, head.layer * cache_.raw_slots + slot, head);
+  return RawPlace(passing_, slot - cache_.raw_slots, head);
 }
 
 std::byte* KvPool::Sealed(kv::PageId page, kv::HeadId head) const {
-  return pages_.data() + page * sealed_page_bytes_ + codec_->head_offset(head);
+  const Layer& layer = layers_[head.layer];
+  return pages_.data() + layer.start + page * layer.page_bytes + codec_->head_offset(head) - layer.offset;
 }
 
 KvPool::PageRange KvPool::SealedIn(int64_t page, int64_t from, int64_t to) const {
@@ -68,9 +69,8 @@ void KvPool::PoisonNewPages([[maybe_unused]] absl::Span<const SequenceRows> batc
     const int64_t end = kv::PagesFor(sequence.position + sequence.num_rows);
     for (int64_t page = kv::PagesFor(sequence.position); page < end; ++page) {
       std::memset(Raw(sequence, page, {layer, 0}), 0xFF, static_cast<size_t>(raw_head_bytes_ * shape_.num_kv_heads));
-      if (codec_ == nullptr || layer > 0) continue;
-      std::memset(pages_.data() + sequence.pages[page] * sealed_page_bytes_, 0xFF,
-                  static_cast<size_t>(sealed_page_bytes_));
+      if (codec_ == nullptr) continue;
+      std::memset(Sealed(sequence.pages[page], {layer, 0}), 0xFF, static_cast<size_t>(layers_[layer].page_bytes));
     }
   }
 #endif

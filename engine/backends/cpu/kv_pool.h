@@ -1,10 +1,12 @@
-// The bytes of the KV cache: sealed pages, raw slots, and raw places of pages that live only as long as a step. Inside
-// each, layer after layer, inside a layer head after head.
+// The bytes of the KV cache: sealed pages, raw slots, and raw places of pages that live only as long as a step. In
+// each, layer after layer, inside a layer page after page, inside a page head after head: what one layer's attention
+// reads of pages with neighbouring numbers lies together.
 #ifndef NIBBLE_ENGINE_BACKENDS_CPU_KV_POOL_H_
 #define NIBBLE_ENGINE_BACKENDS_CPU_KV_POOL_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "engine/backends/backend.h"
@@ -42,13 +44,21 @@ class KvPool {
   void PoisonNewPages(absl::Span<const SequenceRows> batch, int layer) const;
 
  private:
-  std::byte* RawPlace(const AlignedBuffer& buffer, int64_t place, int64_t layers, kv::HeadId head) const;
+  // One layer's part of all sealed pages.
+  struct Layer {
+    int64_t start;       // in pages_
+    int64_t offset;      // of its first head in a page, by the codec
+    int64_t page_bytes;  // of one page
+  };
+
+  std::byte* RawPlace(const AlignedBuffer& buffer, int64_t place, kv::HeadId head) const;
 
   const kv::RawForm& raw_form_;
   const kv::PageCodec* const codec_;
   KvShape shape_;
   kv::CacheShape cache_;
-  int64_t raw_head_bytes_ = 0, sealed_page_bytes_ = 0;
+  int64_t raw_head_bytes_ = 0;
+  std::vector<Layer> layers_;
   AlignedBuffer pages_, raw_slots_;
   AlignedBuffer passing_;  // of the current layer: raw slots numbered from cache_.raw_slots on
 };
