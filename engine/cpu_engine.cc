@@ -18,11 +18,16 @@ namespace {
 // Rows whose logits are made and consumed together: bounds the memory that a long list of logits takes.
 constexpr int64_t kLogitRows = 64;
 
+EngineOptions WithoutCalibration(EngineOptions options) {
+  options.calibration = nullptr;
+  return options;
+}
+
 class ModelEngine : public CpuEngine {
  public:
   ModelEngine(const EngineOptions& options, simd::Isa isa, const kv::Codec& codec,
               std::unique_ptr<kv::PageCodec> page_codec, std::unique_ptr<WorkerPool> pool)
-      : options_(options),
+      : options_(WithoutCalibration(options)),
         isa_(isa),
         codec_(codec),
         page_codec_(std::move(page_codec)),
@@ -199,7 +204,7 @@ class ModelEngine : public CpuEngine {
 
   size_t RowInBlock(const LogitRow& row) const { return static_cast<size_t>(&row - logit_rows_.data()) % LogitBlock(); }
 
-  const EngineOptions options_;
+  const EngineOptions options_;  // the calibration is not kept
   const simd::Isa isa_;
   const kv::Codec& codec_;
   const std::unique_ptr<kv::PageCodec> page_codec_;  // nullptr: pages stay raw

@@ -27,7 +27,7 @@ struct EngineOptions {
   ActivationMode activations = ActivationMode::kA8;
   std::string kv_codec = "f16";
   int threads = 1;
-  std::shared_ptr<const kv::Calibration> calibration;  // of the codecs that need one
+  std::shared_ptr<const kv::Calibration> calibration;  // of the codecs that need one; not kept
   int64_t kv_memory_bytes = int64_t{256} << 20;        // becomes whole pages and raw slots; at least one page
   // Not 0: so many pages, and raw slots (0: one for each page) where the codec needs any, whatever they take.
   int64_t kv_pages = 0, kv_raw_slots = 0;

@@ -40,7 +40,7 @@ struct Codec {
   int sink_pages;
   bool calibrated;  // needs a Calibration
   const RawForm& (*raw_form)(simd::Isa isa);
-  // nullptr: pages stay raw, and the two numbers above mean nothing. `calibration` must outlive the codec.
+  // nullptr: pages stay raw, and the two numbers above mean nothing. `calibration` is not kept.
   // INVALID_ARGUMENT for a model or calibration that the codec cannot serve, saying why.
   absl::StatusOr<std::unique_ptr<PageCodec>> (*create)(const CodecModel& model, const Calibration* calibration,
                                                        simd::Isa isa);

@@ -75,7 +75,7 @@ struct RowPages {
 // Stores sixteen channels, from the `i`th on, of a turned query as integers; returns its product with the mean so far.
 HWY_INLINE V16 RoundTurned(const KeyTables& keys, V16 q, V16 inverse, int i, int16_t* x, V16 bias) {
   StoreNarrowed(NearestInt(Mul(q, inverse)), x + i);
-  return Fma(q, Load(keys.mean.data.get() + i), bias);
+  return Fma(q, Load(keys.turned_mean.data.get() + i), bias);
 }
 
 // Turns a prepared query back and rounds it.
@@ -304,15 +304,14 @@ class Coupled final : public PageCodec {
   }
 
   void FinishRow(const ValueTables& values, const float* accumulators, float* mixed) const {
-    const HeadCode& code = *values.code;
     const V16 weight = Set(SumLanes(Load(accumulators + tables_.largest_padded)));
     for (int i = 0; i < tables_.head_dim; i += 16) {
       V16 u = Zero();
-      for (int j = 0; j < code.coefficients(); ++j) {
-        const V16 v = Set(accumulators[j] * code.centroid_scale[j]);
-        u = Fma(v, Load(values.synthesis.data.get() + j * tables_.head_dim + i), u);
+      for (int j = 0; j < values.coefficients; ++j) {
+        const V16 v = Set(accumulators[j] * values.centroid_scale.data[j]);
+        u = Fma(v, LoadHalf(values.synthesis.data.get() + j * tables_.head_dim + i), u);
       }
-      u = Fma(weight, Load(code.mean.data() + i), u);
+      u = Fma(weight, Load(values.mean.data.get() + i), u);
       Store(Add(Load(mixed + i), u), mixed + i);
     }
   }

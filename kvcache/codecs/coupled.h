@@ -12,6 +12,8 @@
 //
 // Numerics. Floats fuse multiply-add where `fma` stands, everything else rounds once. Long sums are int32.
 //
+// Analysis and synthesis are halves, taken as floats.
+//
 // Encoding. x = (raw, of keys turned back) - mean.  z[j] = sum over channels, ascending from 0, of fma(analysis[j][i],
 // x[i], z[j]).  A centroid's coefficient c[k][j] = float(int8) * centroid_scale[j]; h[k] = half of the sum over the
 // group, ascending from 0, of fma(c[k][j], c[k][j], .).  The code is the k of the least
@@ -48,7 +50,7 @@
 namespace nibble::kv {
 
 // INVALID_ARGUMENT where the calibration is missing, not made for codec `name`, or does not fit the model: says which
-// layer, head and field. `calibration` must outlive the codec.
+// layer, head and field. The codec keeps nothing of `calibration`.
 absl::StatusOr<std::unique_ptr<PageCodec>> CreateCoupled(std::string_view name, const CodecModel& model,
                                                          const Calibration* calibration, simd::Isa isa);
 

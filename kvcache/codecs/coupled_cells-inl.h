@@ -44,12 +44,12 @@ inline constexpr int kKeyOffset = 0;
 #endif
 
 // Numbers of keys' cells.
-HWY_INLINE int KeyFolds(const HeadTables& tables) { return (tables.code->coefficients() + kFold - 1) / kFold; }
+HWY_INLINE int KeyFolds(const HeadTables& tables) { return (tables.coefficients + kFold - 1) / kFold; }
 
 inline void FetchKeys(const HeadTables& tables, const uint8_t* codes, KeyCell* cells) {
   const int folds = KeyFolds(tables);
   int j = 0;
-  for (const int end : tables.code->group_ends) {
+  for (const int end : tables.group_ends) {
     for (; j < end; ++j) {
       const int8_t* table = tables.centroids.data.get() + j * kCentroids;
       for (int t = 0; t < kPageTokens; ++t) {
@@ -63,7 +63,7 @@ inline void FetchKeys(const HeadTables& tables, const uint8_t* codes, KeyCell* c
 
 inline void FetchValues(const HeadTables& tables, const uint8_t* codes, ValueCell* cells) {
   int j = 0;
-  for (const int end : tables.code->group_ends) {
+  for (const int end : tables.group_ends) {
     for (; j < end; ++j) {
       const int8_t* table = tables.centroids.data.get() + j * kCentroids;
       ValueCell* column = cells + (j / 16 * kPageTokens * 16 + j % 16 * kFold);

@@ -68,8 +68,10 @@ inline void LoadValues(const uint16_t* raw, int head_dim, float* x) {
 
 // Coefficients [first, first + kCount) of x less its mean, [kCount][32 tokens].
 template <int kCount>
-HWY_INLINE void Analyze(const HeadCode& code, int head_dim, const float* x, int first, float* z) {
-  const float* rows = code.analysis.data() + static_cast<int64_t>(first) * head_dim;
+HWY_INLINE void Analyze(const HeadTables& tables, int head_dim, const float* x, int first, float* z) {
+  HWY_ALIGN float rows[kCount * kMaxCoupledHeadDim];
+  const uint16_t* halves = tables.analysis.data.get() + static_cast<int64_t>(first) * head_dim;
+  for (int i = 0; i < kCount * head_dim; i += 16) Store(LoadHalf(halves + i), rows + i);
   V16 sums[kCount][2];
   NIBBLE_UNROLL for (int j = 0; j < kCount; ++j) sums[j][0] = sums[j][1] = Zero();
   for (int i = 0; i < head_dim; ++i) {
@@ -100,7 +102,7 @@ inline void LoadCentroids(const HeadTables& tables, int first, int count, FloatC
       const int8_t* source = tables.centroids.data.get() + (first + j) * kCentroids + k;
       I16 integers;
       NIBBLE_PARTS integers.v[i] = hn::PromoteTo(I(), hn::LoadU(bytes, source + i * kLanes));
-      const V16 c = Mul(ToFloat(integers), Set(tables.code->centroid_scale[first + j]));
+      const V16 c = Mul(ToFloat(integers), Set(tables.centroid_scale.data[first + j]));
       squares = Fma(c, c, squares);
       HWY_ALIGN float lanes[16];
       Store(c, lanes);
@@ -174,17 +176,16 @@ inline void FindNearest(const FloatCentroids& centroids, const float* z, int cou
 // x: [head_dim][32 tokens]; its mean is taken off in place. codes: [groups][32], that of token t at place(t).
 template <typename Place>
 void EncodeHead(const HeadTables& tables, int head_dim, float* x, const Place& place, uint8_t* codes) {
-  const HeadCode& code = *tables.code;
   for (int i = 0; i < head_dim * kPageTokens; i += 16) {
-    Store(Sub(Load(x + i), Set(code.mean[i / kPageTokens])), x + i);
+    Store(Sub(Load(x + i), Set(tables.mean.data[i / kPageTokens])), x + i);
   }
   HWY_ALIGN float z[kMaxCoupledHeadDim * kPageTokens];
   int first = 0;
-  for (; first + 4 <= code.coefficients(); first += 4) Analyze<4>(code, head_dim, x, first, z + first * kPageTokens);
-  for (; first < code.coefficients(); ++first) Analyze<1>(code, head_dim, x, first, z + first * kPageTokens);
+  for (; first + 4 <= tables.coefficients; first += 4) Analyze<4>(tables, head_dim, x, first, z + first * kPageTokens);
+  for (; first < tables.coefficients; ++first) Analyze<1>(tables, head_dim, x, first, z + first * kPageTokens);
   FloatCentroids centroids;
   int begin = 0;
-  for (const int end : code.group_ends) {
+  for (const int end : tables.group_ends) {
     int32_t nearest[kPageTokens];
     LoadCentroids(tables, begin, end - begin, &centroids);
     FindNearest(centroids, z + begin * kPageTokens, end - begin, nearest);

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "kvcache/base/status_macros.h"
+#include "kvcache/simd/half.h"
 
 namespace nibble::kv {
 namespace {
@@ -53,6 +54,15 @@ absl::Status CheckFloats(absl::Span<const float> numbers, int64_t want, const ch
   return absl::OkStatus();
 }
 
+absl::Status CheckHalves(absl::Span<const uint16_t> numbers, int64_t want, const char* field, const Place& place) {
+  NIBBLE_RETURN_IF_ERROR(CheckSize(numbers.size(), want, field, place));
+  for (const uint16_t number : numbers) {
+    const float value = simd::HalfToFloat(number);
+    if (!std::isfinite(value)) return place.Refuse(absl::StrCat(field, " holds ", value));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckGroups(const HeadCode& code, const Place& place) {
   int32_t begin = 0;
   for (const int32_t end : code.group_ends) {
@@ -71,8 +81,8 @@ absl::Status CheckHead(const HeadCode& code, int64_t head_dim, const Place& plac
     return place.Refuse(absl::StrCat("centroid_scale has ", coefficients, " coefficients, not 1 to ", head_dim));
   }
   NIBBLE_RETURN_IF_ERROR(CheckFloats(code.mean, head_dim, "mean", place));
-  NIBBLE_RETURN_IF_ERROR(CheckFloats(code.analysis, coefficients * head_dim, "analysis", place));
-  NIBBLE_RETURN_IF_ERROR(CheckFloats(code.synthesis, coefficients * head_dim, "synthesis", place));
+  NIBBLE_RETURN_IF_ERROR(CheckHalves(code.analysis, coefficients * head_dim, "analysis", place));
+  NIBBLE_RETURN_IF_ERROR(CheckHalves(code.synthesis, coefficients * head_dim, "synthesis", place));
   NIBBLE_RETURN_IF_ERROR(CheckFloats(code.centroid_scale, coefficients, "centroid_scale", place));
   NIBBLE_RETURN_IF_ERROR(CheckSize(code.centroids.size(), coefficients * kCentroids, "centroids", place));
   return CheckGroups(code, place);
@@ -89,17 +99,26 @@ absl::Status CheckHeads(const std::vector<HeadCode>& heads, const CodecModel& mo
   return absl::OkStatus();
 }
 
+template <typename T>
+int64_t BytesOf(const std::vector<T>& numbers) {
+  return static_cast<int64_t>(numbers.capacity() * sizeof(T));
+}
+
 void FillHead(const HeadCode& code, HeadTables* tables) {
-  tables->code = &code;
+  tables->coefficients = code.coefficients();
   tables->padded = (code.coefficients() + 15) / 16 * 16;
-  tables->centroids = Aligned<int8_t>(static_cast<int64_t>(code.centroids.size()));
-  std::copy(code.centroids.begin(), code.centroids.end(), tables->centroids.data.get());
+  tables->group_ends.assign(code.group_ends.begin(), code.group_ends.end());
+  tables->mean = Aligned<float>(code.mean);
+  tables->analysis = Aligned<uint16_t>(code.analysis);
+  tables->centroid_scale = Aligned<float>(code.centroid_scale);
+  tables->centroids = Aligned<int8_t>(code.centroids);
 }
 
 // Row j of M, rounded: returns s[j].
 float RoundMatrixRow(const HeadCode& code, int j, const PageTurns& turns, int16_t* panel) {
   const auto element = [&](int i) {
-    return double{code.synthesis[static_cast<int64_t>(i) * code.coefficients() + j]} * code.centroid_scale[j];
+    const uint16_t half = code.synthesis[static_cast<int64_t>(i) * code.coefficients() + j];
+    return double{simd::HalfToFloat(half)} * code.centroid_scale[j];
   };
   double largest = 0.0;
   for (size_t i = 0; i < code.mean.size(); ++i) largest = std::max(largest, std::abs(element(static_cast<int>(i))));
@@ -116,9 +135,9 @@ float RoundMatrixRow(const HeadCode& code, int j, const PageTurns& turns, int16_
 KeyTables MakeKeys(const HeadCode& code, const PageTurns& turns) {
   KeyTables keys;
   FillHead(code, &keys);
-  keys.mean = Aligned<float>(turns.size());
+  keys.turned_mean = Aligned<float>(turns.size());
   for (int i = 0; i < turns.size(); ++i) {
-    if (turns.channel(i) >= 0) keys.mean.data[i] = code.mean[turns.channel(i)];
+    if (turns.channel(i) >= 0) keys.turned_mean.data[i] = code.mean[turns.channel(i)];
   }
   keys.matrix = Aligned<int16_t>(static_cast<int64_t>(keys.padded) * turns.size());
   keys.row_scales = Aligned<float>(keys.padded);
@@ -133,7 +152,7 @@ ValueTables MakeValues(const HeadCode& code) {
   ValueTables values;
   FillHead(code, &values);
   const int64_t head_dim = static_cast<int64_t>(code.mean.size()), coefficients = code.coefficients();
-  values.synthesis = Aligned<float>(coefficients * head_dim);
+  values.synthesis = Aligned<uint16_t>(coefficients * head_dim);
   for (int64_t j = 0; j < coefficients; ++j) {
     for (int64_t i = 0; i < head_dim; ++i) {
       values.synthesis.data[j * head_dim + i] = code.synthesis[i * coefficients + j];
@@ -143,6 +162,10 @@ ValueTables MakeValues(const HeadCode& code) {
 }
 
 }  // namespace
+
+int64_t HeadTables::bytes() const {
+  return BytesOf(group_ends) + mean.bytes() + analysis.bytes() + centroid_scale.bytes() + centroids.bytes();
+}
 
 absl::Status CheckCoupled(const CodecModel& model, const Calibration* calibration, std::string_view name) {
   NIBBLE_RETURN_IF_ERROR(CheckModel(model));
@@ -167,6 +190,8 @@ CoupledTables::CoupledTables(const CodecModel& model, const Calibration& calibra
     turns.emplace_back(rope, model.head_dim, model.max_pages);
     largest_turned = std::max(largest_turned, turns.back().size());
   }
+  const size_t heads = static_cast<size_t>(model.num_layers) * num_kv_heads;
+  keys.reserve(heads), values.reserve(heads), offsets.reserve(heads + 1);
   for (int layer = 0; layer < model.num_layers; ++layer) {
     for (int head = 0; head < num_kv_heads; ++head) {
       keys.push_back(MakeKeys(calibration.layers[layer].keys[head], turns[rope_of_layer[layer]]));
@@ -178,12 +203,12 @@ CoupledTables::CoupledTables(const CodecModel& model, const Calibration& calibra
 }
 
 int64_t CoupledTables::table_bytes() const {
-  int64_t bytes = 0;
+  int64_t bytes = sizeof(*this) + BytesOf(rope_of_layer) + BytesOf(offsets) + BytesOf(keys) + BytesOf(values);
   for (const PageTurns& turn : turns) bytes += turn.bytes();
   for (const KeyTables& k : keys) {
-    bytes += k.centroids.bytes() + k.mean.bytes() + k.matrix.bytes() + k.row_scales.bytes();
+    bytes += k.bytes() + k.turned_mean.bytes() + k.matrix.bytes() + k.row_scales.bytes();
   }
-  for (const ValueTables& v : values) bytes += v.centroids.bytes() + v.synthesis.bytes();
+  for (const ValueTables& v : values) bytes += v.bytes() + v.synthesis.bytes();
   return bytes;
 }
 

@@ -34,30 +34,38 @@ struct Aligned {
 
   Aligned() = default;
   explicit Aligned(int64_t n) : data(hwy::AllocateAligned<T>(n)), size(n) { std::fill_n(data.get(), n, T()); }
+  explicit Aligned(const std::vector<T>& from) : Aligned(static_cast<int64_t>(from.size())) {
+    std::copy(from.begin(), from.end(), data.get());
+  }
   int64_t bytes() const { return size * static_cast<int64_t>(sizeof(T)); }
 };
 
 // The keys or the values of one head.
 struct HeadTables {
-  const HeadCode* code = nullptr;
-  int padded = 0;             // coefficients, rounded up to a multiple of 16
-  Aligned<int8_t> centroids;  // [coefficients][256]
+  int coefficients = 0;
+  int padded = 0;                   // coefficients, rounded up to a multiple of 16
+  std::vector<int32_t> group_ends;  // as in HeadCode
+  Aligned<float> mean;              // [head_dim]
+  Aligned<uint16_t> analysis;       // f16, [coefficients][head_dim]
+  Aligned<float> centroid_scale;    // [coefficients]
+  Aligned<int8_t> centroids;        // [coefficients][256]
 
-  int64_t code_bytes() const { return int64_t{code->groups()} * kPageTokens; }
+  int64_t code_bytes() const { return static_cast<int64_t>(group_ends.size()) * kPageTokens; }
+  int64_t bytes() const;  // held beside the struct
 };
 
 struct KeyTables : HeadTables {
-  Aligned<float> mean;        // [size of the turned order]
-  Aligned<int16_t> matrix;    // m, [padded / 16][size of the turned order / 2][16][2]
-  Aligned<float> row_scales;  // s, [padded]
+  Aligned<float> turned_mean;  // [size of the turned order]
+  Aligned<int16_t> matrix;     // m, [padded / 16][size of the turned order / 2][16][2]
+  Aligned<float> row_scales;   // s, [padded]
 };
 
 struct ValueTables : HeadTables {
-  Aligned<float> synthesis;  // [coefficients][head_dim]
+  Aligned<uint16_t> synthesis;  // f16, [coefficients][head_dim]
 };
 
 struct CoupledTables {
-  // `calibration` must outlive the tables. REQUIRES: CheckCoupled is OK.
+  // Copies what it needs of `calibration`. REQUIRES: CheckCoupled is OK.
   CoupledTables(const CodecModel& model, const Calibration& calibration);
 
   int64_t table_bytes() const;

@@ -30,7 +30,9 @@ class PageTurns {
   const float* cosines(int64_t page) const { return &turns_[page * 2 * lanes_]; }
   const float* sines(int64_t page) const { return cosines(page) + lanes_; }
 
-  int64_t bytes() const { return static_cast<int64_t>(turns_.size() * sizeof(float)); }
+  int64_t bytes() const {
+    return static_cast<int64_t>(sizeof(*this) + channels_.capacity() * sizeof(int) + turns_.capacity() * sizeof(float));
+  }
 
  private:
   bool interleaved_;

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <random>
 
+#include "kvcache/simd/half.h"
+
 namespace nibble {
 namespace {
 
@@ -18,14 +20,15 @@ class Maker {
     const int groups = static_cast<int>(bits_ * dim_ / 8);
     for (int g = 1; g <= groups; ++g) head.group_ends.push_back(coefficients * g / groups);
     head.mean.assign(dim_, 0.0f);
-    head.analysis.assign(coefficients * dim_, 0.0f);
-    head.synthesis.assign(dim_ * coefficients, 0.0f);
-    for (int i = 0; i < coefficients; ++i) head.analysis[i * dim_ + i] = head.synthesis[i * coefficients + i] = 1.0f;
+    std::vector<float> analysis(coefficients * dim_, 0.0f), synthesis(dim_ * coefficients, 0.0f);
+    for (int i = 0; i < coefficients; ++i) analysis[i * dim_ + i] = synthesis[i * coefficients + i] = 1.0f;
     if (!identity_) {
-      for (auto* values : {&head.mean, &head.analysis, &head.synthesis}) {
+      for (auto* values : {&head.mean, &analysis, &synthesis}) {
         for (float& value : *values) value += 0.3f * Normal() / std::sqrt(static_cast<float>(dim_));
       }
     }
+    for (const float value : analysis) head.analysis.push_back(simd::FloatToHalf(value));
+    for (const float value : synthesis) head.synthesis.push_back(simd::FloatToHalf(value));
     for (int i = 0; i < coefficients; ++i) {
       head.centroid_scale.push_back(0.02f + 0.001f * static_cast<float>(i % 7));
       for (int c = 0; c < kv::kCentroids; ++c) {

@@ -35,12 +35,18 @@ Floats Normal(int64_t size, float deviation, Random& random) {
   return result;
 }
 
+std::vector<uint16_t> ToHalves(const Floats& numbers) {
+  std::vector<uint16_t> halves;
+  for (const float a : numbers) halves.push_back(simd::FloatToHalf(a));
+  return halves;
+}
+
 // Groups of random sizes, some large; nothing is orthogonal.
 HeadCode RandomCode(int dim, int coefficients, Random& random) {
   HeadCode code;
   code.mean = Normal(dim, 2.0f, random);
-  code.analysis = Normal(coefficients * dim, 1.0f / std::sqrt(static_cast<float>(dim)), random);
-  code.synthesis = Normal(coefficients * dim, 1.0f / std::sqrt(static_cast<float>(dim)), random);
+  code.analysis = ToHalves(Normal(coefficients * dim, 1.0f / std::sqrt(static_cast<float>(dim)), random));
+  code.synthesis = ToHalves(Normal(coefficients * dim, 1.0f / std::sqrt(static_cast<float>(dim)), random));
   for (int j = 0; j < coefficients; ++j)
     code.centroid_scale.push_back(0.003f * static_cast<float>(Uniform(3, 20, random)));
   for (int j = 0; j < coefficients * kCentroids; ++j)
@@ -56,8 +62,8 @@ HeadCode RandomCode(int dim, int coefficients, Random& random) {
 HeadCode IdentityCode(int dim, int group, Random& random) {
   HeadCode code = RandomCode(dim, dim, random);
   code.mean.assign(dim, 0.0f);
-  code.analysis.assign(dim * dim, 0.0f);
-  for (int i = 0; i < dim; ++i) code.analysis[i * dim + i] = 1.0f;
+  code.analysis.assign(dim * dim, 0);
+  for (int i = 0; i < dim; ++i) code.analysis[i * dim + i] = simd::FloatToHalf(1.0f);
   code.synthesis = code.analysis;
   code.group_ends.clear();
   for (int end = group; end <= dim; end += group) code.group_ends.push_back(end);
@@ -97,8 +103,10 @@ struct Fixture {
     return RandomCode(c.head_dim, Uniform(1, c.head_dim, random), random);
   }
 
+  // The calibration goes away before the codec is used.
   absl::StatusOr<std::unique_ptr<PageCodec>> Create(simd::Isa isa) const {
-    return FindCodec("klt2")->create(model, &calibration, isa);
+    const auto copy = std::make_unique<Calibration>(calibration);
+    return FindCodec("klt2")->create(model, copy.get(), isa);
   }
   CoupledTwin Twin(HeadId head) const {
     const LayerCode& layer = calibration.layers[head.layer];
@@ -116,9 +124,7 @@ class CoupledCodecs : public testing::TestWithParam<Case> {
  protected:
   CoupledCodecs() : fixture_(GetParam()), twin_(fixture_.Twin(kHead)) {
     for (int p = 0; p < kPages; ++p) {
-      std::vector<uint16_t> raw;
-      for (const float a : Normal(2 * kPageTokens * dim(), 2.0f, fixture_.random)) raw.push_back(simd::FloatToHalf(a));
-      raw_.push_back(std::move(raw));
+      raw_.push_back(ToHalves(Normal(2 * kPageTokens * dim(), 2.0f, fixture_.random)));
       sealed_.emplace_back(twin_.head_bytes());
       for (std::byte& code : sealed_.back()) code = static_cast<std::byte>(Uniform(0, 255, fixture_.random));
     }
@@ -371,10 +377,10 @@ constexpr Damage kDamages[] = {
     {"layer 0 has 1 heads of values", [](Fixture* f) { f->calibration.layers[0].values.pop_back(); }},
     {"layer 1, head 0, keys: mean has 31", [](Fixture* f) { KeysOf(f).mean.pop_back(); }},
     {"layer 0, head 1, values: mean holds", [](Fixture* f) { ValuesOf(f).mean[3] = HUGE_VALF; }},
-    {"layer 1, head 0, keys: analysis has", [](Fixture* f) { KeysOf(f).analysis.push_back(0.0f); }},
-    {"layer 1, head 0, keys: analysis holds", [](Fixture* f) { KeysOf(f).analysis.back() = std::nanf(""); }},
+    {"layer 1, head 0, keys: analysis has", [](Fixture* f) { KeysOf(f).analysis.push_back(0); }},
+    {"layer 1, head 0, keys: analysis holds", [](Fixture* f) { KeysOf(f).analysis.back() = 0x7E00; }},
     {"layer 0, head 1, values: synthesis has", [](Fixture* f) { ValuesOf(f).synthesis.clear(); }},
-    {"layer 0, head 1, values: synthesis holds", [](Fixture* f) { ValuesOf(f).synthesis[0] = -HUGE_VALF; }},
+    {"layer 0, head 1, values: synthesis holds -inf", [](Fixture* f) { ValuesOf(f).synthesis[0] = 0xFC00; }},
     {"layer 1, head 0, keys: centroids has", [](Fixture* f) { KeysOf(f).centroids.pop_back(); }},
     {"layer 1, head 0, keys: centroid_scale has 0", [](Fixture* f) { KeysOf(f).centroid_scale.clear(); }},
     {"layer 1, head 0, keys: centroid_scale has 33", [](Fixture* f) { KeysOf(f).centroid_scale.resize(33); }},
@@ -401,6 +407,20 @@ TEST(CoupledCreate, RefusesWhatDoesNotFitTheModel) {
   }
   const auto missing = FindCodec("klt2")->create(Fixture(kSmall).model, nullptr, simd::Isa::kScalar);
   EXPECT_EQ(missing.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(CoupledCreate, TablesOfASmallModelAreSmall) {
+  Fixture fixture(kSmall);
+  fixture.model.num_layers = 30, fixture.model.num_kv_heads = 3, fixture.model.head_dim = 64;
+  fixture.model.max_pages = 8192 / kPageTokens;
+  fixture.model.rope_of_layer.assign(30, 0);
+  fixture.model.ropes = {{false, std::vector<double>(32, 0.5)}};
+  const HeadCode code = IdentityCode(64, 4, fixture.random);
+  fixture.calibration.layers.assign(30, {{code, code, code}, {code, code, code}});
+  const auto codec = fixture.Create(simd::Isa::kScalar);
+  ASSERT_TRUE(codec.ok()) << codec.status();
+  EXPECT_LE((*codec)->table_bytes(), 7'500'000);
+  EXPECT_GE((*codec)->table_bytes(), 30 * 3 * (2 * 64 * 256 + 4 * 64 * 64 * 2));
 }
 
 TEST(CoupledCreate, EveryNameTakesItsOwnCalibration) {

@@ -93,7 +93,8 @@ class CoupledTwin {
     for (int i = 0; i < dim_; ++i) {
       float u = 0.0f;
       for (int j = 0; j < values_.coefficients(); ++j) {
-        u = std::fma(accumulators[j] * values_.centroid_scale[j], values_.synthesis[i * values_.coefficients() + j], u);
+        const float synthesis = simd::HalfToFloat(values_.synthesis[i * values_.coefficients() + j]);
+        u = std::fma(accumulators[j] * values_.centroid_scale[j], synthesis, u);
       }
       (*mixed)[i] += std::fma(weight, values_.mean[i], u);
     }
@@ -117,7 +118,8 @@ class CoupledTwin {
     Floats z;
     for (int j = 0; j < code.coefficients(); ++j) {
       float sum = 0.0f;
-      for (int i = 0; i < dim_; ++i) sum = std::fma(code.analysis[j * dim_ + i], x[i] - code.mean[i], sum);
+      for (int i = 0; i < dim_; ++i)
+        sum = std::fma(simd::HalfToFloat(code.analysis[j * dim_ + i]), x[i] - code.mean[i], sum);
       z.push_back(sum);
     }
     std::vector<int> codes;
@@ -146,7 +148,7 @@ class CoupledTwin {
     std::vector<double> x(code.mean.begin(), code.mean.end());
     ForEach(code, [&](int j, int group) {
       const double z = double{code.centroid_scale[j]} * code.centroids[j * 256 + code_of(group)];
-      for (int i = 0; i < dim_; ++i) x[i] += code.synthesis[i * code.coefficients() + j] * z;
+      for (int i = 0; i < dim_; ++i) x[i] += simd::HalfToFloat(code.synthesis[i * code.coefficients() + j]) * z;
     });
     return x;
   }
@@ -187,7 +189,7 @@ class CoupledTwin {
     return y;
   }
   double Matrix(int j, int i) const {
-    return double{keys_.synthesis[i * keys_.coefficients() + j]} * keys_.centroid_scale[j];
+    return double{simd::HalfToFloat(keys_.synthesis[i * keys_.coefficients() + j])} * keys_.centroid_scale[j];
   }
 
   const HeadCode& keys_;
