@@ -26,17 +26,15 @@ namespace kv {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int kPagesAtOnce = 2;
 constexpr int kRowsAtOnce = 3;
 constexpr int kMaxRowPages = kPagesAtOnce * kRowsAtOnce;
-// A head whose pairs do not fill a multiple of 16 grows by as much as twice 15 and what is left.
-constexpr int kMaxTurned = kMaxCoupledHeadDim + 48;
+// A head whose pairs do not fill a multiple of 16 grows by as much as twice 15, and by 31 for what is left.
+constexpr int kMaxTurned = kMaxCoupledHeadDim + 64;
 
-// A prepared query: its channels in turned order, then these.
+// A prepared query: its channels in turned order times `L / norm`, then `scale`.
 struct QueryScale {
   float inverse, scale;
 };
-constexpr int kQueryScaleFloats = sizeof(QueryScale) / sizeof(float);
 
 QueryScale ScaleOfSquare(I16 largest_square, int head_dim) {
   const int32_t bits = LargestLane(largest_square);
@@ -51,8 +49,8 @@ QueryScale ScaleOfSquare(I16 largest_square, int head_dim) {
 void PrepareQuery(const PageTurns& turns, int head_dim, const float* query, float* prepared) {
   for (int i = 0; i < turns.size(); ++i) prepared[i] = turns.channel(i) < 0 ? 0.0f : query[turns.channel(i)];
   I16 largest = SetInt(0);
-  for (int i = 0; i < turns.lanes(); i += 16) {
-    const V16 a = Load(prepared + i), b = Load(prepared + turns.lanes() + i);
+  for (int i = 0; i < 2 * turns.lanes(); i += 32) {
+    const V16 a = Load(prepared + i), b = Load(prepared + i + 16);
     largest = MaxInt(largest, MagnitudeBits(Fma(a, a, Mul(b, b))));
   }
   for (int i = 2 * turns.lanes(); i < turns.size(); i += 16) {
@@ -60,8 +58,9 @@ void PrepareQuery(const PageTurns& turns, int head_dim, const float* query, floa
     largest = MaxInt(largest, MagnitudeBits(Mul(a, a)));
   }
   const QueryScale scale = ScaleOfSquare(largest, head_dim);
-  if (std::isnan(scale.scale)) std::fill_n(prepared, turns.size(), 0.0f);
-  std::memcpy(prepared + turns.size(), &scale, sizeof(scale));
+  if (scale.inverse == 0.0f) std::fill_n(prepared, turns.size(), 0.0f);
+  for (int i = 0; i < turns.size(); i += 16) Store(Mul(Load(prepared + i), Set(scale.inverse)), prepared + i);
+  prepared[turns.size()] = scale.scale;
 }
 
 // Queries on pages, each pair of the two being a row: what meets the cells of that page.
@@ -72,31 +71,26 @@ struct RowPages {
   int32_t offset[kMaxRowPages];  // what the cells' offset adds to a dot product
 };
 
-// Stores sixteen channels, from the `i`th on, of a turned query as integers; returns its product with the mean so far.
-HWY_INLINE V16 RoundTurned(const KeyTables& keys, V16 q, V16 inverse, int i, int16_t* x, V16 bias) {
-  StoreNarrowed(NearestInt(Mul(q, inverse)), x + i);
-  return Fma(q, Load(keys.turned_mean.data.get() + i), bias);
-}
-
 // Turns a prepared query back and rounds it.
 HWY_INLINE void TurnQuery(const KeyTables& keys, const PageTurns& turns, const float* prepared, int64_t page, int row,
                           RowPages* rows) {
-  QueryScale scale;
-  std::memcpy(&scale, prepared + turns.size(), sizeof(scale));
-  const V16 inverse = Set(scale.inverse);
-  V16 bias = Zero();
+  const float *mean = keys.turned_mean.data.get(), *cosines = turns.cosines(page), *sines = turns.sines(page);
+  V16 product = Zero();
   int16_t* x = rows->x + row * turns.size();
-  for (int i = 0; i < turns.lanes(); i += 16) {
-    const TurnedPair turned = TurnBack(Load(prepared + i), Load(prepared + turns.lanes() + i),
-                                       Load(turns.cosines(page) + i), Load(turns.sines(page) + i));
-    bias = RoundTurned(keys, turned.a, inverse, i, x, bias);
-    bias = RoundTurned(keys, turned.b, inverse, turns.lanes() + i, x, bias);
+  int i = 0;
+  for (; i < 2 * turns.lanes(); i += 32) {
+    const TurnedPair turned =
+        TurnBack(Load(prepared + i), Load(prepared + i + 16), Load(cosines + i / 2), Load(sines + i / 2));
+    StoreInTurn(NearestInt(turned.a), NearestInt(turned.b), x + i);
+    product = Fma(turned.b, Load(mean + i + 16), Fma(turned.a, Load(mean + i), product));
   }
-  for (int i = 2 * turns.lanes(); i < turns.size(); i += 16) {
-    bias = RoundTurned(keys, Load(prepared + i), inverse, i, x, bias);
+  for (; i < turns.size(); i += 32) {
+    const V16 a = Load(prepared + i), b = Load(prepared + i + 16);
+    StoreInTurn(NearestInt(a), NearestInt(b), x + i);
+    product = Fma(b, Load(mean + i + 16), Fma(a, Load(mean + i), product));
   }
-  rows->query_scale[row] = scale.scale;
-  rows->bias[row] = SumLanes(bias);
+  rows->query_scale[row] = prepared[turns.size()];
+  rows->bias[row] = SumLanes(product) * rows->query_scale[row];
 }
 
 // The product with `m` of rows [first, first + kRows), kPanels panels at a time: y, [rows][padded].
@@ -110,20 +104,23 @@ HWY_INLINE void MultiplyPanels(const KeyTables& keys, int turned, const RowPages
   PairDots<kRows, kPanels>(keys.matrix.data.get() + panel * 16 * turned, 16 * turned, turned / 2,
                            rows.x + first * turned, turned, dots);
   NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-    const V16 scale = Set(rows.query_scale[first + r]);
     NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) {
       const int j = (panel + p) * 16;
-      Store(Mul(ToFloat(dots[r][p]), Mul(scale, Load(keys.row_scales.data.get() + j))),
-            y + (first + r) * keys.padded + j);
+      Store(Mul(ToFloat(dots[r][p]), Load(keys.row_scales.data.get() + j)), y + (first + r) * keys.padded + j);
     }
   }
 }
 
+inline constexpr int kPanelsAtOnce = kParts == 1 ? 4 : 1;
+
 template <int kRows>
 void Multiply(const KeyTables& keys, int turned, const RowPages& rows, int first, float* y) {
+  const int panels = keys.padded / 16;
   int panel = 0;
-  for (; panel + 2 <= keys.padded / 16; panel += 2) MultiplyPanels<kRows, 2>(keys, turned, rows, first, panel, y);
-  if (panel < keys.padded / 16) MultiplyPanels<kRows, 1>(keys, turned, rows, first, panel, y);
+  for (; panel + kPanelsAtOnce <= panels; panel += kPanelsAtOnce) {
+    MultiplyPanels<kRows, kPanelsAtOnce>(keys, turned, rows, first, panel, y);
+  }
+  for (; panel < panels; ++panel) MultiplyPanels<kRows, 1>(keys, turned, rows, first, panel, y);
 }
 
 // Rounds y, [padded], to operands.
@@ -131,7 +128,7 @@ HWY_INLINE void RoundOperands(const float* y, int padded, int row, RowPages* row
   I16 largest = SetInt(0);
   for (int j = 0; j < padded; j += 16) largest = MaxInt(largest, MagnitudeBits(Load(y + j)));
   const OperandScale s = ScaleOfLargest<true, true>(LargestLane(largest));
-  rows->scale[row] = s.scale;
+  rows->scale[row] = s.scale * rows->query_scale[row];
   uint8_t* operands = rows->operands + row * 2 * padded;
   if (HWY_UNLIKELY(s.scale != s.scale)) {
     std::memset(operands, 0, 2 * padded);
@@ -167,7 +164,7 @@ class Coupled final : public PageCodec {
         Values(head), dim, x, [](int token) { return token; }, codes + Keys(head).code_bytes());
   }
 
-  int64_t query_floats() const final { return tables_.largest_turned + kQueryScaleFloats; }
+  int64_t query_floats() const final { return tables_.largest_turned + 1; }
   void PrepareQueries(HeadId head, const float* queries, int rows, float* prepared) const final {
     for (int r = 0; r < rows; ++r) {
       PrepareQuery(Turns(head), tables_.head_dim, queries + static_cast<int64_t>(r) * tables_.head_dim,
@@ -181,11 +178,9 @@ class Coupled final : public PageCodec {
     HWY_ALIGN KeyCell cells[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];
     ScoreCall call = {&keys, &Turns(head), prepared, cells, run.first_index, 0, scores, score_stride};
     for (size_t p = 0; p < run.pages.size(); p += kPagesAtOnce) {
-      const auto pages = run.pages.subspan(p, kPagesAtOnce);
-      for (size_t i = 0; i < pages.size(); ++i) {
-        FetchKeys(keys, reinterpret_cast<const uint8_t*>(pages[i]), cells + i * keys.padded * kPageTokens);
-      }
-      call.pages = static_cast<int>(pages.size());
+      const auto fetch = FetchOf<KeyCell>(run.pages.subspan(p, kPagesAtOnce), 0, cells);
+      FetchKeys(keys, fetch);
+      call.pages = fetch.pages;
       int row = 0;
       for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) ScoreRows<kRowsAtOnce>(call, row);
       for (; row < rows; ++row) ScoreRows<1>(call, row);
@@ -197,14 +192,16 @@ class Coupled final : public PageCodec {
   void Mix(HeadId head, const PageRun& run, const float* weights, int64_t weight_stride, int rows,
            float* accumulators) const final {
     const ValueTables& values = Values(head);
-    HWY_ALIGN ValueCell cells[kMaxCoupledHeadDim * kPageTokens];
-    for (const std::byte* page : run.pages) {
-      FetchValues(values, reinterpret_cast<const uint8_t*>(page) + Keys(head).code_bytes(), cells);
-      const MixCall call = {&values, cells, weights, weight_stride, accumulators};
-      int row = 0;
-      for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) MixRows<kRowsAtOnce>(call, row);
-      for (; row < rows; ++row) MixRows<1>(call, row);
-      weights += kPageTokens;
+    HWY_ALIGN ValueCell cells[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];
+    for (size_t first = 0; first < run.pages.size(); first += kPagesAtOnce) {
+      const auto fetch = FetchOf<ValueCell>(run.pages.subspan(first, kPagesAtOnce), Keys(head).code_bytes(), cells);
+      FetchValues(values, fetch);
+      for (int p = 0; p < fetch.pages; ++p, weights += kPageTokens) {
+        const MixCall call = {&values, fetch.cells[p], weights, weight_stride, accumulators};
+        int row = 0;
+        for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) MixRows<kRowsAtOnce>(call, row);
+        for (; row < rows; ++row) MixRows<1>(call, row);
+      }
     }
   }
 
@@ -238,6 +235,17 @@ class Coupled final : public PageCodec {
   const ValueTables& Values(HeadId head) const { return tables_.values[Index(head)]; }
   const PageTurns& Turns(HeadId head) const { return tables_.turns[tables_.rope_of_layer[head.layer]]; }
 
+  template <typename Cell>
+  static Fetch<Cell> FetchOf(absl::Span<const std::byte* const> pages, int64_t offset, Cell* cells) {
+    Fetch<Cell> fetch = {};
+    fetch.pages = static_cast<int>(pages.size());
+    for (int p = 0; p < kPagesAtOnce; ++p) {  // where there is one page, it takes the other's place too
+      fetch.codes[p] = reinterpret_cast<const uint8_t*>(pages[std::min(p, fetch.pages - 1)]) + offset;
+      fetch.cells[p] = cells + p * kMaxCoupledHeadDim * kPageTokens;
+    }
+    return fetch;
+  }
+
   template <int kRows>
   void ScoreRows(const ScoreCall& call, int first_row) const {
     const KeyTables& keys = *call.keys;
@@ -259,7 +267,7 @@ class Coupled final : public PageCodec {
     for (int p = 0; p < call.pages; ++p) {
       const KeyOperands operands = {rows.operands + p * kRows * 2 * padded, 2 * padded, padded};
       I16 dots[kRows][2];
-      KeyDots<kRows>(call.cells + p * padded * kPageTokens, KeyFolds(keys), operands, dots);
+      KeyDots<kRows>(call.cells + p * kMaxCoupledHeadDim * kPageTokens, KeyFolds(keys), operands, dots);
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         const int row = p * kRows + r;
         float* out = call.scores + (first_row + r) * call.score_stride + p * kPageTokens;

@@ -7,8 +7,7 @@
 //
 // Frame of keys: turned back by the RoPE angle of their page's first position s = 32 * page index, with the cosine and
 // sine as floats: a' = fma(b, sin, a * cos), b' = fma(-a, sin, b * cos) for a pair (a, b). Queries are turned back by
-// the same angle, so that their product stays. Turned order: first members of pairs, second members, what does not
-// turn, each filled up with zeros to a multiple of 16 (page_turns.h).
+// the same angle, so that their product stays.
 //
 // Numerics. Floats fuse multiply-add where `fma` stands, everything else rounds once. Long sums are int32.
 //
@@ -21,15 +20,16 @@
 // equal: half of the squared distance less half of |z|^2. A number that is not finite gives some code.
 //
 // Scores, per query row and page:
-//   L = query_limit(head_dim); norm = sqrt(largest a*a + b*b (fma(a, a, b * b)) of a pair or x*x of an unturned
-//   channel); inverse = L / norm; scale = norm * (1 / L); where norm^2 < 1e-30 both are 0; where it is not finite, the
-//   query is 0 and scale NaN.  This much holds for every page, since turning keeps it. q = the query turned back; bias
-//   = q . mean in sixteen lanes: by chunks of 16, the first members of pairs, then the second ones, then the next
-//   chunk, at last what does not turn: lanes = fma(q, mean, lanes), then SumLanes. x[i] = nearest(q[i] * inverse), ties
-//   to even; m[j][i] = nearest(M[j][i] / s[j]), where M[j][i] = synthesis[i][j] * centroid_scale[j] and s[j] =
-//   float(largest |M[j][.]| / 2047); y[j] = float(sum over i of x[i] m[j][i]) * (scale * s[j]); the y[j] are rounded to
-//   wide operands with one scale Y (operands-inl.h); score[t] = fma(float(sum over j of operand[j] * int8 of
-//   coefficient j in the centroid of t), Y, bias).
+//   L = min(32767, (2^31 - 1) / (2047 * head_dim)); norm = sqrt(largest a*a + b*b (fma(a, a, b * b)) of a pair or x*x
+//   of an unturned channel); p = query * (L / norm); scale = norm * (1 / L). Where norm^2 < 1e-30, p and scale are 0;
+//   where it is not finite, p is 0 and scale NaN.  This much holds for every page, since turning keeps norms. q = p
+//   turned back; x[i] = nearest(q[i]), ties to even; bias = (q . mean) * scale, the product in sixteen lanes: by chunks
+//   of 16 pairs, first members, then second ones; at last what does not turn by chunks of 16: lanes = fma(q, mean,
+//   lanes) from 0, then SumLanes; m[j][i] = nearest(M[j][i] / s[j]), where M[j][i] = synthesis[i][j] *
+//   centroid_scale[j] and s[j] = float(largest |M[j][.]| / 2047), both in double; where s[j] < 1e-30, both are 0; y[j]
+//   = float(sum over i of x[i] m[j][i]) * s[j]; the y[j] are rounded to wide operands with one scale Y
+//   (operands-inl.h); score[t] = fma(float(sum over j of operand[j] * int8 of coefficient j in the centroid of t), Y *
+//   scale, bias).
 //
 // Mix, per row and page: weights are rounded to narrow operands w[t] with one scale W (operands-inl.h);
 //   accumulator[j] = fma(float(sum over t of w[t] * int8 of coefficient j in the centroid of t), W, accumulator[j]);

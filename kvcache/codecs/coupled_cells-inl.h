@@ -43,35 +43,145 @@ using ValueCell = int16_t;
 inline constexpr int kKeyOffset = 0;
 #endif
 
-// Numbers of keys' cells.
+// Pages whose cells are fetched together.
+inline constexpr int kPagesAtOnce = 2;
+
+// The codes of one head's keys or values in some pages, and where their cells go.
+template <typename Cell>
+struct Fetch {
+  const uint8_t* codes[kPagesAtOnce];
+  Cell* cells[kPagesAtOnce];
+  int pages;
+};
+
 HWY_INLINE int KeyFolds(const HeadTables& tables) { return (tables.coefficients + kFold - 1) / kFold; }
 
-inline void FetchKeys(const HeadTables& tables, const uint8_t* codes, KeyCell* cells) {
-  const int folds = KeyFolds(tables);
+#if HWY_TARGET == HWY_AVX3_DL
+
+// The codes of 64 tokens. One permutation looks up 7 bits of them in half a table.
+struct CodeVector {
+  __m512i codes;
+  __mmask64 upper;
+
+  HWY_INLINE explicit CodeVector(__m512i c) : codes(c), upper(_mm512_movepi8_mask(c)) {}
+
+  // One coefficient of each token's centroid.
+  HWY_INLINE __m512i Look(const void* table) const {
+    const auto* parts = static_cast<const __m512i*>(table);
+    return _mm512_mask_blend_epi8(upper, _mm512_permutex2var_epi8(parts[0], codes, parts[1]),
+                                  _mm512_permutex2var_epi8(parts[2], codes, parts[3]));
+  }
+};
+
+// The codes of a group in two pages, one page after the other.
+HWY_INLINE __m512i LoadCodes(const uint8_t* a, const uint8_t* b) {
+  const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a));
+  return _mm512_inserti64x4(_mm512_castsi256_si512(first), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b)), 1);
+}
+
+// Four coefficients, each of tokens in the order of KeyPlace, 8 bytes of one page and 8 of the other in turn, to cells.
+HWY_INLINE void StoreKeyCells(const __m512i* four, int64_t half, KeyCell* a, KeyCell* b) {
+  const __m512i low01 = _mm512_unpacklo_epi8(four[0], four[1]), high01 = _mm512_unpackhi_epi8(four[0], four[1]);
+  const __m512i low23 = _mm512_unpacklo_epi8(four[2], four[3]), high23 = _mm512_unpackhi_epi8(four[2], four[3]);
+  _mm512_store_si512(a, _mm512_unpacklo_epi16(low01, low23));
+  _mm512_store_si512(a + half, _mm512_unpackhi_epi16(low01, low23));
+  _mm512_store_si512(b, _mm512_unpacklo_epi16(high01, high23));
+  _mm512_store_si512(b + half, _mm512_unpackhi_epi16(high01, high23));
+}
+
+inline void FetchKeys(const HeadTables& tables, const Fetch<KeyCell>& fetch) {
+  const int64_t half = KeyFolds(tables) * 64;
+  const __m512i in_turn = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+  const uint8_t* table = tables.centroids.data.get();
+  __m512i four[4] = {};
+  int64_t codes = 0;
   int j = 0;
   for (const int end : tables.group_ends) {
-    for (; j < end; ++j) {
-      const int8_t* table = tables.centroids.data.get() + j * kCentroids;
-      for (int t = 0; t < kPageTokens; ++t) {
-        KeyCell* lane = cells + ((t / 16 * folds + j / kFold) * 16 + t % 16) * kFold;
-        lane[j % kFold] = static_cast<KeyCell>(table[codes[KeyPlace(t)]] + kKeyOffset);
-      }
+    const CodeVector vector(
+        _mm512_permutexvar_epi64(in_turn, LoadCodes(fetch.codes[0] + codes, fetch.codes[1] + codes)));
+    for (; j < end; ++j, table += kCentroids) {
+      four[j % 4] = vector.Look(table);
+      if (j % 4 == 3) StoreKeyCells(four, half, fetch.cells[0] + j / 4 * 64, fetch.cells[1] + j / 4 * 64);
     }
+    codes += kPageTokens;
+  }
+  if (j % 4 != 0) StoreKeyCells(four, half, fetch.cells[0] + j / 4 * 64, fetch.cells[1] + j / 4 * 64);
+}
+
+// Sixteen coefficients of 64 tokens to cells: a transposition of sixteen times sixteen blocks of four tokens.
+HWY_INLINE void StoreValueCells(const __m512i* x, ValueCell* a, ValueCell* b) {
+  __m512i t[4][4];  // [coefficients 4 q .. 4 q + 3][c]: blocks c, 4 + c, 8 + c, 12 + c
+  NIBBLE_UNROLL for (int q = 0; q < 4; ++q) {
+    const __m512i* row = x + 4 * q;
+    const __m512i low01 = _mm512_unpacklo_epi32(row[0], row[1]), high01 = _mm512_unpackhi_epi32(row[0], row[1]);
+    const __m512i low23 = _mm512_unpacklo_epi32(row[2], row[3]), high23 = _mm512_unpackhi_epi32(row[2], row[3]);
+    t[q][0] = _mm512_unpacklo_epi64(low01, low23), t[q][1] = _mm512_unpackhi_epi64(low01, low23);
+    t[q][2] = _mm512_unpacklo_epi64(high01, high23), t[q][3] = _mm512_unpackhi_epi64(high01, high23);
+  }
+  NIBBLE_UNROLL for (int c = 0; c < 4; ++c) {
+    const __m512i even0 = _mm512_shuffle_i32x4(t[0][c], t[1][c], 0x88);
+    const __m512i even1 = _mm512_shuffle_i32x4(t[2][c], t[3][c], 0x88);
+    const __m512i odd0 = _mm512_shuffle_i32x4(t[0][c], t[1][c], 0xDD);
+    const __m512i odd1 = _mm512_shuffle_i32x4(t[2][c], t[3][c], 0xDD);
+    _mm512_store_si512(a + c * 64, _mm512_shuffle_i32x4(even0, even1, 0x88));
+    _mm512_store_si512(a + (4 + c) * 64, _mm512_shuffle_i32x4(odd0, odd1, 0x88));
+    _mm512_store_si512(b + c * 64, _mm512_shuffle_i32x4(even0, even1, 0xDD));
+    _mm512_store_si512(b + (4 + c) * 64, _mm512_shuffle_i32x4(odd0, odd1, 0xDD));
+  }
+}
+
+inline void FetchValues(const HeadTables& tables, const Fetch<ValueCell>& fetch) {
+  const uint8_t* table = tables.centroids.data.get();
+  __m512i sixteen[16] = {};
+  int64_t codes = 0;
+  int j = 0;
+  for (const int end : tables.group_ends) {
+    const CodeVector vector(LoadCodes(fetch.codes[0] + codes, fetch.codes[1] + codes));
+    for (; j < end; ++j, table += kCentroids) {
+      sixteen[j % 16] = vector.Look(table);
+      if (j % 16 == 15) StoreValueCells(sixteen, fetch.cells[0] + j / 16 * 512, fetch.cells[1] + j / 16 * 512);
+    }
+    codes += kPageTokens;
+  }
+  if (j % 16 != 0) StoreValueCells(sixteen, fetch.cells[0] + j / 16 * 512, fetch.cells[1] + j / 16 * 512);
+}
+
+#else
+
+// visit(coefficient, its table, its group's codes)
+template <typename Visit>
+HWY_INLINE void ForEachCoefficient(const HeadTables& tables, const uint8_t* codes, const Visit& visit) {
+  int j = 0;
+  for (const int end : tables.group_ends) {
+    for (; j < end; ++j) visit(j, tables.centroids.data.get() + j * kCentroids, codes);
     codes += kPageTokens;
   }
 }
 
-inline void FetchValues(const HeadTables& tables, const uint8_t* codes, ValueCell* cells) {
-  int j = 0;
-  for (const int end : tables.group_ends) {
-    for (; j < end; ++j) {
-      const int8_t* table = tables.centroids.data.get() + j * kCentroids;
-      ValueCell* column = cells + (j / 16 * kPageTokens * 16 + j % 16 * kFold);
-      for (int t = 0; t < kPageTokens; ++t) column[t / kFold * 16 * kFold + t % kFold] = table[codes[t]];
-    }
-    codes += kPageTokens;
+inline void FetchKeys(const HeadTables& tables, const Fetch<KeyCell>& fetch) {
+  const int folds = KeyFolds(tables);
+  for (int p = 0; p < fetch.pages; ++p) {
+    ForEachCoefficient(tables, fetch.codes[p], [&](int j, const uint8_t* table, const uint8_t* codes) {
+      KeyCell* lane = fetch.cells[p] + j / kFold * 16 * kFold + j % kFold;
+      for (int t = 0; t < kPageTokens; ++t) {
+        lane[(t / 16 * folds * 16 + t % 16) * kFold] = static_cast<KeyCell>(table[codes[KeyPlace(t)]] - 128);
+      }
+    });
   }
 }
+
+inline void FetchValues(const HeadTables& tables, const Fetch<ValueCell>& fetch) {
+  for (int p = 0; p < fetch.pages; ++p) {
+    ForEachCoefficient(tables, fetch.codes[p], [&](int j, const uint8_t* table, const uint8_t* codes) {
+      ValueCell* column = fetch.cells[p] + (j / 16 * kPageTokens * 16 + j % 16 * kFold);
+      for (int t = 0; t < kPageTokens; ++t) {
+        column[t / kFold * 16 * kFold + t % kFold] = static_cast<int8_t>(table[codes[t]]);
+      }
+    });
+  }
+}
+
+#endif
 
 // Where weights are multiplied as bytes they are kept so.
 #if HWY_TARGET == HWY_AVX3_DL
@@ -102,6 +212,20 @@ HWY_INLINE int32_t SumOfLanes(I16 a) {
   auto sum = a.v[0];
   for (int i = 1; i < kParts; ++i) sum = hn::Add(sum, a.v[i]);
   return hn::GetLane(hn::SumOfLanes(I(), sum));
+}
+
+// Narrows two vectors to int16, four of the one and four of the other in turn (MatrixColumn). REQUIRES: they fit.
+HWY_INLINE void StoreInTurn(I16 a, I16 b, int16_t* out) {
+#if HWY_TARGET == HWY_AVX3_DL
+  _mm512_storeu_si512(out, _mm512_packs_epi32(a.v[0].raw, b.v[0].raw));
+#elif HWY_TARGET == HWY_AVX2
+  NIBBLE_PARTS _mm256_storeu_si256(reinterpret_cast<__m256i*>(out) + i, _mm256_packs_epi32(a.v[i].raw, b.v[i].raw));
+#else
+  NIBBLE_PARTS {
+    out[MatrixColumn(i)] = static_cast<int16_t>(a.v[i].raw);
+    out[MatrixColumn(16 + i)] = static_cast<int16_t>(b.v[i].raw);
+  }
+#endif
 }
 
 HWY_INLINE int32_t LoadFold(const void* x) {

@@ -14,6 +14,7 @@
 
 #include "kvcache/codecs/coupled_tables.h"
 #include "kvcache/codecs/levels-inl.h"
+#include "kvcache/codecs/page_turns-inl.h"
 #include "kvcache/simd/vec16-inl.h"
 
 #if HWY_TARGET == HWY_AVX3_DL
@@ -26,20 +27,6 @@ namespace kv {
 namespace HWY_NAMESPACE {
 
 using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary of this target
-
-HWY_INLINE V16 Negated(V16 a) {
-  V16 r;
-  NIBBLE_PARTS r.v[i] = hn::Neg(a.v[i]);
-  return r;
-}
-
-// A pair turned back: first members become a', second ones b' (coupled.h).
-struct TurnedPair {
-  V16 a, b;
-};
-HWY_INLINE TurnedPair TurnBack(V16 a, V16 b, V16 cosine, V16 sine) {
-  return {Fma(b, sine, Mul(a, cosine)), Fma(Negated(a), sine, Mul(b, cosine))};
-}
 
 // x: [head_dim][32 tokens], from keys as the raw form has them, turned back.
 inline void LoadKeys(const uint16_t* raw, int head_dim, const PageTurns& turns, int64_t page, float* x) {
@@ -90,86 +77,105 @@ HWY_INLINE void Analyze(const HeadTables& tables, int head_dim, const float* x, 
 
 // One group's centroids as floats, and half of their squared lengths.
 struct FloatCentroids {
-  HWY_ALIGN float coefficients[kCentroids * kMaxGroupCoefficients];  // [256][count]
+  HWY_ALIGN float coefficients[kMaxGroupCoefficients * kCentroids];  // [count][256]
   HWY_ALIGN float half_squares[kCentroids];
 };
 
 inline void LoadCentroids(const HeadTables& tables, int first, int count, FloatCentroids* centroids) {
+  const hn::Rebind<uint8_t, I> bytes;
+  const auto offset = hn::Set(I(), tables.centroid_offset);
+  const bool is_signed = tables.centroid_offset == 0;
   for (int k = 0; k < kCentroids; k += 16) {
     V16 squares = Zero();
     for (int j = 0; j < count; ++j) {
-      const hn::Rebind<int8_t, I> bytes;
-      const int8_t* source = tables.centroids.data.get() + (first + j) * kCentroids + k;
+      const uint8_t* source = tables.centroids.data.get() + (first + j) * kCentroids + k;
       I16 integers;
-      NIBBLE_PARTS integers.v[i] = hn::PromoteTo(I(), hn::LoadU(bytes, source + i * kLanes));
+      NIBBLE_PARTS {
+        const auto byte = hn::PromoteTo(I(), hn::LoadU(bytes, source + i * kLanes));
+        integers.v[i] = is_signed ? hn::ShiftRight<24>(hn::ShiftLeft<24>(byte)) : hn::Sub(byte, offset);
+      }
       const V16 c = Mul(ToFloat(integers), Set(tables.centroid_scale.data[first + j]));
       squares = Fma(c, c, squares);
-      HWY_ALIGN float lanes[16];
-      Store(c, lanes);
-      for (int i = 0; i < 16; ++i) centroids->coefficients[(k + i) * count + j] = lanes[i];
+      Store(c, centroids->coefficients + j * kCentroids + k);
     }
     Store(Mul(Set(0.5f), squares), centroids->half_squares + k);
   }
 }
 
-// The least distance so far of sixteen tokens, and its centroid as a number.
-struct Nearest {
-  V16 distance, centroid;
-
-  HWY_INLINE void Meet(V16 other, V16 k) {
-    NIBBLE_PARTS {
-      const auto nearer = hn::Lt(other.v[i], distance.v[i]);
-      distance.v[i] = hn::IfThenElse(nearer, other.v[i], distance.v[i]);
-      centroid.v[i] = hn::IfThenElse(nearer, k.v[i], centroid.v[i]);
-    }
-  }
+// Sixteen centroids make a block: the search first finds the block, then the centroid.
+struct NearestBlocks {
+  HWY_ALIGN float distance[kPageTokens];
+  HWY_ALIGN int32_t block[kPageTokens];
 };
 
-// Codes of 32 tokens. kCount 0: any number of coefficients, `count`.
-template <int kCount>
-void FindNearest(const FloatCentroids& centroids, const float* z, int count, int32_t* codes) {
-  constexpr int kMost = kCount == 0 ? kMaxGroupCoefficients : kCount;
-  if constexpr (kCount != 0) count = kCount;
-  V16 minus_z[kMost][2];
+// Centroids whose distances are summed at once, as many as registers hold.
+inline constexpr int kCentroidsAtOnce = kParts == 1 ? 8 : 2;
+
+// The least distance of 32 tokens to the centroids [k, k + kCentroidsAtOnce).
+HWY_INLINE void LeastDistance(const FloatCentroids& centroids, const float* z, int count, int k, V16* low, V16* high) {
+  V16 d[kCentroidsAtOnce][2];
+  NIBBLE_UNROLL for (int n = 0; n < kCentroidsAtOnce; ++n) d[n][0] = d[n][1] = Set(centroids.half_squares[k + n]);
   for (int j = 0; j < count; ++j) {
-    minus_z[j][0] = Negated(Load(z + j * kPageTokens));
-    minus_z[j][1] = Negated(Load(z + j * kPageTokens + 16));
-  }
-  const float infinity = HUGE_VALF;
-  Nearest low = {Set(infinity), Zero()}, high = low;
-  const float* c = centroids.coefficients;
-  for (int k = 0; k < kCentroids; ++k, c += count) {
-    V16 d[2];
-    d[0] = d[1] = Set(centroids.half_squares[k]);
-    NIBBLE_UNROLL for (int j = 0; j < count; ++j) {
-      const V16 coefficient = Set(c[j]);
-      d[0] = Fma(minus_z[j][0], coefficient, d[0]);
-      d[1] = Fma(minus_z[j][1], coefficient, d[1]);
+    const V16 z0 = Load(z + j * kPageTokens), z1 = Load(z + j * kPageTokens + 16);
+    NIBBLE_UNROLL for (int n = 0; n < kCentroidsAtOnce; ++n) {
+      const V16 c = Set(centroids.coefficients[j * kCentroids + k + n]);
+      d[n][0] = MinusFma(z0, c, d[n][0]);
+      d[n][1] = MinusFma(z1, c, d[n][1]);
     }
-    const V16 number = Set(static_cast<float>(k));
-    low.Meet(d[0], number);
-    high.Meet(d[1], number);
   }
+  NIBBLE_UNROLL for (int n = 0; n < kCentroidsAtOnce; ++n)* low = Min(*low, d[n][0]), *high = Min(*high, d[n][1]);
+}
+
+// Where `distance` is less than the least one so far it takes its place, and `block` that of its block.
+HWY_INLINE void Meet(V16 distance, I16 block, V16* least, I16* nearest) {
   NIBBLE_PARTS {
-    hn::StoreU(NearestInt(low.centroid).v[i], I(), codes + i * kLanes);
-    hn::StoreU(NearestInt(high.centroid).v[i], I(), codes + 16 + i * kLanes);
+    const auto nearer = hn::Lt(distance.v[i], least->v[i]);
+    nearest->v[i] = hn::IfThenElse(hn::RebindMask(I(), nearer), block.v[i], nearest->v[i]);
+    least->v[i] = hn::Min(distance.v[i], least->v[i]);
   }
 }
 
-inline void FindNearest(const FloatCentroids& centroids, const float* z, int count, int32_t* codes) {
-  switch (count) {
-    case 2:
-      return FindNearest<2>(centroids, z, count, codes);
-    case 3:
-      return FindNearest<3>(centroids, z, count, codes);
-    case 4:
-      return FindNearest<4>(centroids, z, count, codes);
-    case 5:
-      return FindNearest<5>(centroids, z, count, codes);
-    case 8:
-      return FindNearest<8>(centroids, z, count, codes);
-    default:
-      return FindNearest<0>(centroids, z, count, codes);
+inline void FindBlocks(const FloatCentroids& centroids, const float* z, int count, NearestBlocks* nearest) {
+  const V16 infinity = Set(HUGE_VALF);
+  V16 least[2] = {infinity, infinity};
+  I16 blocks[2];
+  NIBBLE_PARTS blocks[0].v[i] = blocks[1].v[i] = hn::Zero(I());
+  for (int k = 0; k < kCentroids; k += 16) {
+    V16 low = infinity, high = infinity;
+    for (int n = 0; n < 16; n += kCentroidsAtOnce) LeastDistance(centroids, z, count, k + n, &low, &high);
+    I16 block;
+    NIBBLE_PARTS block.v[i] = hn::Set(I(), k);
+    Meet(low, block, &least[0], &blocks[0]);
+    Meet(high, block, &least[1], &blocks[1]);
+  }
+  for (int half = 0; half < 2; ++half) {
+    Store(least[half], nearest->distance + 16 * half);
+    NIBBLE_PARTS hn::StoreU(blocks[half].v[i], I(), nearest->block + 16 * half + i * kLanes);
+  }
+}
+
+// The lowest centroid of the block that begins at k whose distance to token t is `least`.
+HWY_INLINE int FindInBlock(const FloatCentroids& centroids, const float* z, int count, int k, float least) {
+  V16 d = Load(centroids.half_squares + k);
+  for (int j = 0; j < count; ++j) {
+    d = MinusFma(Set(z[j * kPageTokens]), Load(centroids.coefficients + j * kCentroids + k), d);
+  }
+  for (int i = 0; i < kParts; ++i) {
+    const intptr_t found = hn::FindFirstTrue(F(), hn::Eq(d.v[i], hn::Set(F(), least)));
+    if (found >= 0) return k + i * kLanes + static_cast<int>(found);
+  }
+  return k;
+}
+
+// codes: of token t at place(t).
+template <typename Place>
+HWY_INLINE void FindNearest(const FloatCentroids& centroids, const float* z, int count, const Place& place,
+                            uint8_t* codes) {
+  NearestBlocks nearest;
+  FindBlocks(centroids, z, count, &nearest);
+  for (int t = 0; t < kPageTokens; ++t) {
+    const int code = FindInBlock(centroids, z + t, count, nearest.block[t], nearest.distance[t]);
+    codes[place(t)] = static_cast<uint8_t>(code);
   }
 }
 
@@ -186,10 +192,8 @@ void EncodeHead(const HeadTables& tables, int head_dim, float* x, const Place& p
   FloatCentroids centroids;
   int begin = 0;
   for (const int end : tables.group_ends) {
-    int32_t nearest[kPageTokens];
     LoadCentroids(tables, begin, end - begin, &centroids);
-    FindNearest(centroids, z + begin * kPageTokens, end - begin, nearest);
-    for (int t = 0; t < kPageTokens; ++t) codes[place(t)] = static_cast<uint8_t>(nearest[t]);
+    FindNearest(centroids, z + begin * kPageTokens, end - begin, place, codes);
     begin = end, codes += kPageTokens;
   }
 }

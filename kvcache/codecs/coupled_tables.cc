@@ -104,14 +104,18 @@ int64_t BytesOf(const std::vector<T>& numbers) {
   return static_cast<int64_t>(numbers.capacity() * sizeof(T));
 }
 
-void FillHead(const HeadCode& code, HeadTables* tables) {
+void FillHead(const HeadCode& code, uint8_t centroid_offset, HeadTables* tables) {
   tables->coefficients = code.coefficients();
   tables->padded = (code.coefficients() + 15) / 16 * 16;
   tables->group_ends.assign(code.group_ends.begin(), code.group_ends.end());
   tables->mean = Aligned<float>(code.mean);
   tables->analysis = Aligned<uint16_t>(code.analysis);
   tables->centroid_scale = Aligned<float>(code.centroid_scale);
-  tables->centroids = Aligned<int8_t>(code.centroids);
+  tables->centroid_offset = centroid_offset;
+  tables->centroids = Aligned<uint8_t>(static_cast<int64_t>(code.centroids.size()));
+  for (size_t i = 0; i < code.centroids.size(); ++i) {
+    tables->centroids.data[i] = static_cast<uint8_t>(code.centroids[i] + centroid_offset);
+  }
 }
 
 // Row j of M, rounded: returns s[j].
@@ -127,14 +131,15 @@ float RoundMatrixRow(const HeadCode& code, int j, const PageTurns& turns, int16_
   for (int i = 0; i < turns.size(); ++i) {
     if (turns.channel(i) < 0) continue;
     const double rounded = std::nearbyint(element(turns.channel(i)) / scale);
-    panel[i / 2 * 32 + j % 16 * 2 + i % 2] = static_cast<int16_t>(rounded);
+    const int column = MatrixColumn(i);
+    panel[column / 2 * 32 + j % 16 * 2 + column % 2] = static_cast<int16_t>(rounded);
   }
   return scale;
 }
 
 KeyTables MakeKeys(const HeadCode& code, const PageTurns& turns) {
   KeyTables keys;
-  FillHead(code, &keys);
+  FillHead(code, 128, &keys);
   keys.turned_mean = Aligned<float>(turns.size());
   for (int i = 0; i < turns.size(); ++i) {
     if (turns.channel(i) >= 0) keys.turned_mean.data[i] = code.mean[turns.channel(i)];
@@ -150,7 +155,7 @@ KeyTables MakeKeys(const HeadCode& code, const PageTurns& turns) {
 
 ValueTables MakeValues(const HeadCode& code) {
   ValueTables values;
-  FillHead(code, &values);
+  FillHead(code, 0, &values);
   const int64_t head_dim = static_cast<int64_t>(code.mean.size()), coefficients = code.coefficients();
   values.synthesis = Aligned<uint16_t>(coefficients * head_dim);
   for (int64_t j = 0; j < coefficients; ++j) {

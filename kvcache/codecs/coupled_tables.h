@@ -26,6 +26,10 @@ inline int QueryLimit(int head_dim) { return std::min(32767, 2147483647 / (kMatr
 // four after them tokens 16 + 4 * i and on, so that unpacking keeps sixteen tokens together.
 constexpr int KeyPlace(int token) { return token % 16 / 4 * 8 + token / 16 * 4 + token % 4; }
 
+// Where place i of the turned order comes to lie when two vectors of sixteen are narrowed to one: four of the one and
+// four of the other in turn.
+constexpr int MatrixColumn(int i) { return i / 32 * 32 + i % 16 / 4 * 8 + i % 32 / 16 * 4 + i % 4; }
+
 // An array at a multiple of the vector size.
 template <typename T>
 struct Aligned {
@@ -48,7 +52,8 @@ struct HeadTables {
   Aligned<float> mean;              // [head_dim]
   Aligned<uint16_t> analysis;       // f16, [coefficients][head_dim]
   Aligned<float> centroid_scale;    // [coefficients]
-  Aligned<int8_t> centroids;        // [coefficients][256]
+  uint8_t centroid_offset = 0;      // 128 of keys, which dot products want unsigned
+  Aligned<uint8_t> centroids;       // [coefficients][256], each int8 plus the offset
 
   int64_t code_bytes() const { return static_cast<int64_t>(group_ends.size()) * kPageTokens; }
   int64_t bytes() const;  // held beside the struct
@@ -56,7 +61,7 @@ struct HeadTables {
 
 struct KeyTables : HeadTables {
   Aligned<float> turned_mean;  // [size of the turned order]
-  Aligned<int16_t> matrix;     // m, [padded / 16][size of the turned order / 2][16][2]
+  Aligned<int16_t> matrix;     // m, [padded / 16][size of the turned order / 2][16][2], columns at MatrixColumn
   Aligned<float> row_scales;   // s, [padded]
 };
 

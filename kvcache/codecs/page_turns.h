@@ -21,13 +21,14 @@ class PageTurns {
   int first(int pair) const { return interleaved_ ? 2 * pair : pair; }
   int second(int pair) const { return interleaved_ ? 2 * pair + 1 : pair + pairs_; }
 
-  // Turned order: `lanes()` first members, as many second members, then what does not turn; multiples of 16.
-  int lanes() const { return lanes_; }
+  // Turned order: by chunks of 16 pairs, first their first members, then their second ones; at last what does not turn.
+  // Filled up with zeros to a multiple of 16 pairs and of 32 in all.
+  int lanes() const { return lanes_; }  // pairs, filled up
   int size() const { return static_cast<int>(channels_.size()); }
-  int channel(int i) const { return channels_[i]; }  // -1: filled up with zero
+  int channel(int i) const { return channels_[i]; }  // -1: filled up
 
-  // Of pair i on `page`: [lanes()], where there is no pair 1 and 0.
-  const float* cosines(int64_t page) const { return &turns_[page * 2 * lanes_]; }
+  // Of pair i on `page`: [lanes()], 1 and 0 where filled up.
+  const float* cosines(int64_t page) const { return turns_.data() + page * 2 * lanes_; }
   const float* sines(int64_t page) const { return cosines(page) + lanes_; }
 
   int64_t bytes() const {
@@ -38,7 +39,7 @@ class PageTurns {
   bool interleaved_;
   int pairs_, lanes_;
   std::vector<int> channels_;
-  std::vector<float> turns_;  // [pages][cosines, sines][lanes], and room for a vector
+  std::vector<float> turns_;  // [pages][cosines, sines][lanes]
 };
 
 }  // namespace nibble::kv

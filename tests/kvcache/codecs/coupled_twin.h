@@ -57,17 +57,17 @@ class CoupledTwin {
   }
 
   Floats Scores(const std::byte* page, int64_t page_index, const Floats& query) const {
-    const Floats q = TurnBack(query, page_index);
-    const float bias = Bias(q);
-    const Floats y = Product(q, query);
-    const TwinOperands operands = RoundToOperands(y, 127 * 256);
+    float scale;
+    const Floats q = TurnBack(Scaled(query, &scale), page_index);
+    const float bias = Bias(q) * scale;
+    const TwinOperands operands = RoundToOperands(Product(q), 127 * 256);
     Floats scores;
     for (int t = 0; t < 32; ++t) {
       int64_t sum = 0;
       ForEach(keys_, [&](int j, int group) {
         sum += int64_t{operands.x[j]} * keys_.centroids[j * 256 + KeyCode(page, group, t)];
       });
-      scores.push_back(std::fma(static_cast<float>(sum), operands.scale, bias));
+      scores.push_back(std::fma(static_cast<float>(sum), operands.scale * scale, bias));
     }
     return scores;
   }
@@ -164,8 +164,8 @@ class CoupledTwin {
     return TreeSum(lanes);
   }
 
-  // y. `query` is q as it was before turning.
-  Floats Product(const Floats& q, const Floats& query) const {
+  // p.
+  Floats Scaled(Floats query, float* scale) const {
     float square = 0.0f;
     for (int i = 0; i < pairs(); ++i) {
       square = std::max(square, std::fma(query[First(i)], query[First(i)], query[Second(i)] * query[Second(i)]));
@@ -173,7 +173,12 @@ class CoupledTwin {
     for (int i = 2 * pairs(); i < dim_; ++i) square = std::max(square, query[i] * query[i]);
     const float limit = static_cast<float>(std::min(32767, 2147483647 / (2047 * dim_)));
     const float inverse = square < 1e-30f ? 0.0f : limit / std::sqrt(square);
-    const float scale = square < 1e-30f ? 0.0f : std::sqrt(square) * (1.0f / limit);
+    *scale = square < 1e-30f ? 0.0f : std::sqrt(square) * (1.0f / limit);
+    for (float& x : query) x *= inverse;
+    return query;
+  }
+  // y.
+  Floats Product(const Floats& q) const {
     Floats y;
     for (int j = 0; j < keys_.coefficients(); ++j) {
       double largest = 0.0;
@@ -181,10 +186,10 @@ class CoupledTwin {
       const auto row_scale = static_cast<float>(largest / 2047);
       int64_t sum = 0;
       for (int i = 0; i < dim_; ++i) {
-        sum += static_cast<int64_t>(std::nearbyint(q[i] * inverse)) *
-               static_cast<int64_t>(std::nearbyint(Matrix(j, i) / row_scale));
+        sum +=
+            static_cast<int64_t>(std::nearbyint(q[i])) * static_cast<int64_t>(std::nearbyint(Matrix(j, i) / row_scale));
       }
-      y.push_back(static_cast<float>(sum) * (scale * row_scale));
+      y.push_back(static_cast<float>(sum) * row_scale);
     }
     return y;
   }
