@@ -38,7 +38,7 @@ class ModelEngine : public CpuEngine {
     const ModelConfig& config = file.config;
     NIBBLE_RETURN_IF_ERROR(AllocateKv(config));
     const ModelLoadOptions load = {options_.weights, options_.activations, options_.step_tokens,
-                                   std::min(kLogitRows, options_.step_tokens)};
+                                   std::min(kLogitRows, options_.step_tokens), options_.observer};
     NIBBLE_ASSIGN_OR_RETURN(model_, Model::Load(config, *file.weights, backend_, load));
     for (int i = 0; i < pool_->threads(); ++i) samplers_.emplace_back(isa_, config.vocab_size);
     return absl::OkStatus();

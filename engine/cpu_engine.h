@@ -35,6 +35,7 @@ struct EngineOptions {
   int64_t max_sequences = 64;             // of one step
   int64_t step_tokens = 512;              // of one step, all sequences together
   std::string isa;                        // "scalar", "avx2", "avx512"; empty: the best this machine has
+  AttentionObserver* observer = nullptr;  // outlives the engine; told of every layer's attention
 };
 
 // Parses the values of --weights and --activations. INVALID_ARGUMENT names the flag and what it may be.

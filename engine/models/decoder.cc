@@ -143,7 +143,11 @@ void Decoder::Attend(int index, const Rope& rope, int64_t window) {
   const float scale =
       config_.attention_scale > 0 ? config_.attention_scale : 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
   backend_.RopeStoreKv(sequences_, shape_, rope_shape_, rope.angles, index, qkv_);
-  backend_.Attend(sequences_, shape_, index, scale, window, config_.attention_logit_softcap, qkv_, attended_);
+  const float softcap = config_.attention_logit_softcap;
+  backend_.Attend(sequences_, shape_, index, scale, window, softcap, qkv_, attended_);
+  if (options_.observer != nullptr) {
+    options_.observer->OnAttention({index, sequences_, shape_, scale, window, softcap, x_, qkv_, attended_});
+  }
 }
 
 void Decoder::ProjectAttention(const Layer& layer, Epilogue epilogue) {
