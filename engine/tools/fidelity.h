@@ -8,7 +8,7 @@
 
 #include "absl/types/span.h"
 #include "engine/sampling/vocab_passes.h"
-#include "engine/tools/sha256.h"
+#include "engine/weights/sha256.h"
 
 namespace nibble::engine {
 

@@ -1,6 +1,6 @@
 // SHA-256 of bytes that come in pieces (OpenSSL's).
-#ifndef NIBBLE_ENGINE_TOOLS_SHA256_H_
-#define NIBBLE_ENGINE_TOOLS_SHA256_H_
+#ifndef NIBBLE_ENGINE_WEIGHTS_SHA256_H_
+#define NIBBLE_ENGINE_WEIGHTS_SHA256_H_
 
 #include <cstddef>
 #include <memory>
@@ -29,4 +29,4 @@ class Sha256 {
 
 }  // namespace nibble::engine
 
-#endif  // NIBBLE_ENGINE_TOOLS_SHA256_H_
+#endif  // NIBBLE_ENGINE_WEIGHTS_SHA256_H_

@@ -1,4 +1,4 @@
-#include "engine/tools/sha256.h"
+#include "engine/weights/sha256.h"
 
 #include <openssl/evp.h>
 
