@@ -66,7 +66,7 @@ absl::Status RunBench(const std::vector<std::string>& /*positionals*/) {
   NIBBLE_ASSIGN_OR_RETURN(const BenchOptions options, BenchOptionsFromFlags());
   const std::string json_path = absl::GetFlag(FLAGS_json);
   NIBBLE_RETURN_IF_ERROR(CheckWritable(json_path));
-  NIBBLE_ASSIGN_OR_RETURN(const OpenedModel model, OpenModel(absl::GetFlag(FLAGS_model)));
+  NIBBLE_ASSIGN_OR_RETURN(const OpenedModel model, OpenModelFromFlags());
   BenchReport report;
   {
     ProgressLine line("bench: runs");

@@ -120,7 +120,7 @@ absl::Status RunEval(const std::vector<std::string>& /*positionals*/) {
   NIBBLE_ASSIGN_OR_RETURN(const EvalOptions options, EvalOptionsFromFlags());
   NIBBLE_RETURN_IF_ERROR(CheckWritable(absl::GetFlag(FLAGS_json)));
   NIBBLE_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(absl::GetFlag(FLAGS_text)));
-  NIBBLE_ASSIGN_OR_RETURN(const OpenedModel model, OpenModel(absl::GetFlag(FLAGS_model)));
+  NIBBLE_ASSIGN_OR_RETURN(const OpenedModel model, OpenModelFromFlags());
   if (!absl::GetFlag(FLAGS_retrieval).empty()) return EvaluateRetrieval(model, text);
   return EvaluateText(model, text, options);
 }

@@ -22,6 +22,8 @@ ABSL_FLAG(std::vector<std::string>, weights, {"file"}, "weights in memory: file,
 ABSL_FLAG(std::vector<std::string>, activations, {},
           "activations before each product: a8, f32 (eval: a list); without it a8, or f32 where the weights are f32");
 ABSL_FLAG(std::vector<std::string>, kv, {"f16"}, "KV cache codec (eval, bench: a list)");
+ABSL_FLAG(std::string, kv_calibration, "",
+          "file of `nibble calibrate` for this model (.nibblekv); the codecs cq* and klt* need one");
 ABSL_FLAG(int32_t, threads, 0, "threads; 0: as many as the machine runs at once");
 ABSL_FLAG(std::string, json, "", "write one JSON object to this file; - for stdout");
 ABSL_FLAG(std::string, text, "", "eval: file of text to score; tokenize: the text itself");
@@ -48,6 +50,15 @@ bool CanPair(const std::string& weights, const std::string& activations) {
   return weights != "f32" || activations == "f32";
 }
 
+absl::Status CheckCodec(const std::string& name) {
+  const kv::Codec* const codec = kv::FindCodec(name);
+  if (codec == nullptr)
+    return absl::InvalidArgumentError(absl::StrCat("kv: '", name, "' is not a codec of this build"));
+  if (!codec->calibrated || !absl::GetFlag(FLAGS_kv_calibration).empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--kv-calibration: the codec ", name, " needs one; make it with `nibble calibrate`"));
+}
+
 absl::Status CheckNames(const std::vector<std::string>& weights, const std::vector<std::string>& activations,
                         const std::vector<std::string>& kv) {
   if (weights.empty()) return absl::InvalidArgumentError("--weights: is empty");
@@ -55,9 +66,7 @@ absl::Status CheckNames(const std::vector<std::string>& weights, const std::vect
   for (const std::string& name : weights) NIBBLE_RETURN_IF_ERROR(ParseWeightMode(name).status());
   for (const std::string& name : activations) NIBBLE_RETURN_IF_ERROR(ParseActivationMode(name).status());
   for (const std::string& name : kv) {
-    if (kv::FindCodec(name) == nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat("kv: '", name, "' is not a codec of this build"));
-    }
+    NIBBLE_RETURN_IF_ERROR(CheckCodec(name));
   }
   return absl::OkStatus();
 }

@@ -23,6 +23,7 @@ ABSL_DECLARE_FLAG(absl::optional<uint64_t>, seed);
 ABSL_DECLARE_FLAG(std::vector<std::string>, weights);
 ABSL_DECLARE_FLAG(std::vector<std::string>, activations);
 ABSL_DECLARE_FLAG(std::vector<std::string>, kv);
+ABSL_DECLARE_FLAG(std::string, kv_calibration);
 ABSL_DECLARE_FLAG(int32_t, threads);
 ABSL_DECLARE_FLAG(std::string, json);
 ABSL_DECLARE_FLAG(std::string, text);
@@ -53,7 +54,7 @@ inline RunMode ReferenceMode() { return {"f32", "f32", "f16"}; }
 
 // --weights x --activations x --kv. Without --activations each weight mode takes its own (f32 for f32, else a8).
 // Several activations: pairs that cannot be are left out. INVALID_ARGUMENT for an unknown name, or weights that no
-// given activations can go with.
+// given activations can go with, or a calibrated codec without --kv-calibration.
 absl::StatusOr<std::vector<RunMode>> RunModesFromFlags();
 
 // The options of one mode, with --threads and NIBBLE_ISA; memory and step sizes stay at their defaults.

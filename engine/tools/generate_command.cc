@@ -64,7 +64,7 @@ absl::Status RunGenerate(const std::vector<std::string>& /*positionals*/) {
   const std::string json_path = absl::GetFlag(FLAGS_json);
   NIBBLE_RETURN_IF_ERROR(CheckWritable(json_path));
   NIBBLE_ASSIGN_OR_RETURN(const std::string prompt, PromptFromFlags());
-  NIBBLE_ASSIGN_OR_RETURN(const OpenedModel model, OpenModel(absl::GetFlag(FLAGS_model)));
+  NIBBLE_ASSIGN_OR_RETURN(const OpenedModel model, OpenModelFromFlags());
   NIBBLE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, PromptIds(model, prompt, absl::GetFlag(FLAGS_chat)));
   const bool stream = json_path != "-";
   const auto emit = [stream](const std::string& piece) {

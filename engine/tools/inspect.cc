@@ -1,23 +1,24 @@
 #include "engine/tools/inspect.h"
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <memory>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "engine/tools/inspect_calibration.h"
+#include "engine/tools/inspect_line.h"
 #include "engine/weights/byte_reader.h"
 #include "engine/weights/gguf.h"
 #include "engine/weights/mapped_file.h"
 #include "engine/weights/model_file.h"
+#include "engine/weights/regular_file.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {
 namespace {
-
-void Line(std::ostream& out, std::string_view name, const std::string& value) {
-  out << absl::StrFormat("%-24s %s\n", std::string(name), value);
-}
 
 std::string Mebibytes(uint64_t bytes) { return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20)); }
 
@@ -101,9 +102,19 @@ void PrintTokenizer(const TokenizerData& data, std::ostream& out) {
   Line(out, "chat_template", absl::StrFormat("%d bytes", data.chat_template.size()));
 }
 
+// By its beginning: eight bytes of a length, then a JSON object. A GGUF file may have that brace too.
+absl::StatusOr<bool> IsSafetensors(const std::string& path) {
+  NIBBLE_ASSIGN_OR_RETURN(const RegularFile file, RegularFile::Open(path));
+  char start[9] = {};
+  const ssize_t size = pread(file.descriptor(), start, sizeof(start), 0);
+  return size == sizeof(start) && start[8] == '{' && std::string_view(start, 4) != "GGUF";
+}
+
 }  // namespace
 
 absl::Status Inspect(const std::string& path, std::ostream& out) {
+  NIBBLE_ASSIGN_OR_RETURN(const bool safetensors, IsSafetensors(path));
+  if (safetensors) return InspectCalibration(path, out);
   NIBBLE_ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> mapped, MappedFile::Open(path));
   NIBBLE_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(mapped->bytes()));
   PrintContainer(file, out);

@@ -3,18 +3,42 @@
 #include <limits>
 #include <utility>
 
+#include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
+#include "engine/quant/calibration/calibration_file.h"
+#include "engine/tools/flags.h"
 #include "engine/weights/checked.h"
+#include "engine/weights/fingerprint.h"
 #include "kvcache/base/status_macros.h"
 #include "kvcache/codecs/codec.h"
 
 namespace nibble::engine {
+namespace {
+
+absl::Status LoadCalibrations(const std::string& path, OpenedModel* model) {
+  NIBBLE_ASSIGN_OR_RETURN(const CalibrationFile file, ReadCalibrationFor(path, ModelSha256(*model->file.weights)));
+  for (const std::string& name : absl::GetFlag(FLAGS_kv)) {
+    const kv::Codec* const codec = kv::FindCodec(name);
+    if (codec == nullptr || !codec->calibrated || model->calibrations.contains(name)) continue;
+    NIBBLE_ASSIGN_OR_RETURN(model->calibrations[name], CodecOf(file, name, path));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path) {
   OpenedModel model;
   model.path = path;
   NIBBLE_ASSIGN_OR_RETURN(model.file, OpenModelFile(path));
   NIBBLE_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Create(model.file.tokenizer));
+  return model;
+}
+
+absl::StatusOr<OpenedModel> OpenModelFromFlags() {
+  NIBBLE_ASSIGN_OR_RETURN(OpenedModel model, OpenModel(absl::GetFlag(FLAGS_model)));
+  const std::string path = absl::GetFlag(FLAGS_kv_calibration);
+  if (!path.empty()) NIBBLE_RETURN_IF_ERROR(LoadCalibrations(path, &model));
   return model;
 }
 
@@ -32,6 +56,8 @@ int64_t KvBytes(const OpenedModel& model, const std::string& codec, int64_t page
 absl::StatusOr<std::unique_ptr<CpuEngine>> EngineWithPages(EngineOptions options, const OpenedModel& model,
                                                            int64_t pages) {
   options.kv_pages = pages;
+  const auto calibration = model.calibrations.find(options.kv_codec);
+  if (calibration != model.calibrations.end()) options.calibration = calibration->second;
   return CreateEngine(options, model.file);
 }
 

@@ -3,6 +3,7 @@
 #define NIBBLE_ENGINE_TOOLS_OPENED_MODEL_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -17,16 +18,21 @@ struct OpenedModel {
   std::string path;
   ModelFile file;
   std::unique_ptr<Tokenizer> tokenizer;
+  std::map<std::string, std::shared_ptr<const kv::Calibration>> calibrations;  // by codec
 };
 
 // Errors are OpenModelFile's and Tokenizer::Create's; a path that cannot be opened is one of wrong usage.
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path);
 
+// The model of --model, with the calibrations of --kv-calibration that the codecs of --kv need. A calibration file is
+// proven, and held against the model, even where no codec needs it.
+absl::StatusOr<OpenedModel> OpenModelFromFlags();
+
 // What `pages` pages of a codec and their raw forms take at most, for all layers; the largest int64_t where it is more.
 // REQUIRES: the codec is in the table; pages >= 0.
 int64_t KvBytes(const OpenedModel& model, const std::string& codec, int64_t pages);
 
-// An engine whose cache holds `pages` pages. `model` must outlive it.
+// An engine whose cache holds `pages` pages, with its codec's calibration. `model` must outlive it.
 absl::StatusOr<std::unique_ptr<CpuEngine>> EngineWithPages(EngineOptions options, const OpenedModel& model,
                                                            int64_t pages);
 

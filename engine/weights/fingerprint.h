@@ -9,7 +9,7 @@
 namespace nibble::engine {
 
 // SHA-256, in lower-case hex, over the name, encoding, shape and data of every tensor, in the order of the names. Reads
-// all data (about 2 GB a second with SHA extensions); metadata and the layout of the container do not count.
+// all data (about 1.6 GB a second with SHA extensions); metadata and the layout of the container do not count.
 std::string ModelSha256(const WeightSource& weights);
 
 }  // namespace nibble::engine

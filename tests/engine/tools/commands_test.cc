@@ -3,8 +3,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "absl/flags/reflection.h"
-#include "engine/tools/command.h"
+#include "tests/engine/tools/run_nibble.h"
 #include "tests/engine/tools/tiny_model.h"
 
 namespace nibble::engine {
@@ -13,23 +12,6 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
-
-struct Outcome {
-  int status;
-  std::string out, err;
-};
-
-Outcome RunNibble(std::vector<std::string> words) {
-  const absl::FlagSaver saver;
-  words.insert(words.begin(), "nibble");
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  const int status = RunSubcommand("nibble", OfflineCommands(), static_cast<int>(argv.size()), argv.data());
-  std::string out = testing::internal::GetCapturedStdout();
-  return {status, std::move(out), testing::internal::GetCapturedStderr()};
-}
 
 class TemporaryText {
  public:
