@@ -3,10 +3,29 @@
 #include <filesystem>
 #include <utility>
 
+#include "engine/quant/calibration/calibration_file.h"
+#include "engine/weights/fingerprint.h"
 #include "engine/weights/model_file.h"
 #include "kvcache/base/status_macros.h"
+#include "kvcache/codecs/codec.h"
 
 namespace nibble::server {
+namespace {
+
+// nullptr where the codec needs none.
+absl::StatusOr<std::shared_ptr<const kv::Calibration>> CalibrationFor(const LoadOptions& options,
+                                                                      const engine::ModelFile& file) {
+  if (options.kv_calibration.empty()) return nullptr;
+  const std::string model_sha256 = engine::ModelSha256(*file.weights);
+  const kv::Codec* const codec = kv::FindCodec(options.engine.kv_codec);
+  if (codec != nullptr && codec->calibrated) {
+    return engine::LoadCalibration(options.kv_calibration, codec->name, model_sha256);
+  }
+  NIBBLE_RETURN_IF_ERROR(engine::ReadCalibrationFor(options.kv_calibration, model_sha256).status());
+  return nullptr;
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<ServedModel>> LoadModel(const LoadOptions& options) {
   auto model = std::make_unique<ServedModel>();
@@ -17,8 +36,10 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadModel(const LoadOptions& option
   model->kv_codec = options.engine.kv_codec;
   model->chat_template = engine::ChatTemplate::Compile(model->file->tokenizer);
   NIBBLE_ASSIGN_OR_RETURN(model->tokenizer, engine::Tokenizer::Create(model->file->tokenizer));
+  engine::EngineOptions engine_options = options.engine;
+  NIBBLE_ASSIGN_OR_RETURN(engine_options.calibration, CalibrationFor(options, *model->file));
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<engine::CpuEngine> engine,
-                          engine::CreateEngine(options.engine, *model->file));
+                          engine::CreateEngine(engine_options, *model->file));
   model->kv_bits = engine->kv_bits();
   model->kv_costs = engine->kv_costs();
   model->engine = std::move(engine);

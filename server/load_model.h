@@ -13,11 +13,13 @@ namespace nibble::server {
 
 struct LoadOptions {
   std::string path;
-  std::string served_name;  // empty: the file's name without directory and extension
+  std::string served_name;     // empty: the file's name without directory and extension
+  std::string kv_calibration;  // path; empty: none
   engine::EngineOptions engine;
 };
 
-// Fails with what is wrong: the file, its tokenizer, or a combination of options that the model cannot have.
+// Fails with what is wrong: the file, its tokenizer, the calibration (also where the codec needs none) or a combination
+// of options that the model cannot have.
 absl::StatusOr<std::unique_ptr<ServedModel>> LoadModel(const LoadOptions& options);
 
 }  // namespace nibble::server

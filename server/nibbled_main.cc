@@ -19,6 +19,8 @@ ABSL_FLAG(std::string, served_model_name, "", "name that clients use; default: t
 ABSL_FLAG(std::string, listen, "127.0.0.1:50051", "gRPC address; port 0 picks a free one");
 ABSL_FLAG(std::string, metrics, "127.0.0.1:9090", "HTTP address of /metrics, /livez and /readyz");
 ABSL_FLAG(std::string, kv, "f16", "KV codec");
+ABSL_FLAG(std::string, kv_calibration, "",
+          "file of `nibble calibrate` for this model (.nibblekv); the codecs cq* and klt* need one");
 ABSL_FLAG(nibble::engine::ByteSize, kv_memory, {int64_t{256} << 20}, "memory for KV pages: 512MiB, 4GiB, ...");
 ABSL_FLAG(std::string, weights, "file", "weights: file, w8, w4 or f32");
 ABSL_FLAG(std::string, activations, "", "activations: a8, a4 or f32; default: f32 where the weights are f32, else a8");
@@ -55,6 +57,7 @@ absl::StatusOr<LoadOptions> LoadOptionsFromFlags() {
   LoadOptions options;
   options.path = absl::GetFlag(FLAGS_model);
   options.served_name = absl::GetFlag(FLAGS_served_model_name);
+  options.kv_calibration = absl::GetFlag(FLAGS_kv_calibration);
   engine::EngineOptions& engine = options.engine;
   NIBBLE_ASSIGN_OR_RETURN(engine.weights, engine::ParseWeightMode(absl::GetFlag(FLAGS_weights)));
   std::string activations = absl::GetFlag(FLAGS_activations);
@@ -109,8 +112,8 @@ const engine::Command kServe = {
     .name = "",
     .summary = "Serves a model over gRPC.",
     .arguments = "--model FILE [--listen HOST:PORT] [--metrics HOST:PORT]",
-    .flags = {"model", "served-model-name", "listen", "metrics", "kv", "kv-memory", "weights", "activations", "threads",
-              "max-sequences", "step-tokens", "max-queue", "drain-timeout"},
+    .flags = {"model", "served-model-name", "listen", "metrics", "kv", "kv-calibration", "kv-memory", "weights",
+              "activations", "threads", "max-sequences", "step-tokens", "max-queue", "drain-timeout"},
     .run = Serve};
 
 }  // namespace

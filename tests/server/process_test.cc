@@ -176,6 +176,7 @@ TEST(Nibbled, Row69_WrongUsageIsStatus2AndOneLine) {
   ExpectRefused(Serving({"--step-tokens=8"}), "--step-tokens", 2);
   ExpectRefused(Serving({"--drain-timeout=-1s"}), "--drain-timeout", 2);
   ExpectRefused(Serving({"--kv=nope"}), "nope", 2);
+  ExpectRefused(Serving({"--kv=klt2"}), "nibble calibrate", 2);
   ExpectRefused(Serving({"--weights=w3"}), "weights", 2);
   ExpectRefused(Serving({"--kv-memory=5parsecs"}), "kv-memory", 2);
   ExpectRefused(Serving({"word"}), "word", 2);
@@ -183,7 +184,9 @@ TEST(Nibbled, Row69_WrongUsageIsStatus2AndOneLine) {
 
 TEST(Nibbled, Row69_UnusableFileIsRefused) {
   ExpectRefused(Serving({"--model=/nonexistent.gguf"}), "/nonexistent.gguf", 2);
-  ExpectRefused(Serving({"--model", __FILE__}), "GGUF", 1);
+  ExpectRefused(Serving({"--model", std::string(NIBBLE_TESTS_DIR) + "/README.md"}), "GGUF", 1);
+  ExpectRefused(Serving({"--kv=klt2", "--kv-calibration=/nonexistent.nibblekv"}), "/nonexistent.nibblekv", 2);
+  ExpectRefused(Serving({"--kv=klt2", "--kv-calibration", kModel}), "tiny-llama-f32.gguf: magic", 1);
 }
 
 TEST(Nibbled, Row69_TakenPortIsRefused) {

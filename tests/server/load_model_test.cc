@@ -1,0 +1,79 @@
+// What LoadModel makes of a calibration.
+#include "server/load_model.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "engine/models/kv_codec_model.h"
+#include "engine/quant/calibration/calibration_file.h"
+#include "engine/weights/fingerprint.h"
+#include "engine/weights/model_file.h"
+#include "gtest/gtest.h"
+#include "tests/base/status_matchers.h"
+#include "tests/law1/random_calibration.h"
+
+namespace nibble::server {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+std::string ModelPath(const std::string& name) {
+  return std::string(NIBBLE_TESTS_DIR) + "/golden/logits/" + name + ".gguf";
+}
+
+class LoadModelTest : public testing::Test {
+ protected:
+  LoadModelTest() : calibration_(testing::TempDir() + "load_model_" + std::to_string(getpid()) + ".nibblekv") {
+    const auto model = engine::OpenModelFile(ModelPath("tiny-llama-f32"));
+    EXPECT_THAT(model, IsOk());
+    engine::CalibrationFile file;
+    file.provenance = {engine::ModelSha256(*model->weights), std::string(64, '0'), "random", 0, 0};
+    file.codecs = {*RandomCalibration("klt2", engine::CodecModelOf(model->config))};
+    std::ofstream(calibration_, std::ios::binary) << engine::SerializeCalibration(file);
+  }
+  ~LoadModelTest() override { std::filesystem::remove(calibration_); }
+
+  static absl::StatusOr<std::unique_ptr<ServedModel>> Load(const std::string& model, const std::string& codec,
+                                                           const std::string& calibration) {
+    LoadOptions options;
+    options.path = ModelPath(model);
+    options.kv_calibration = calibration;
+    options.engine.kv_codec = codec;
+    options.engine.kv_memory_bytes = 4 << 20;
+    return LoadModel(options);
+  }
+
+  const std::string calibration_;
+};
+
+TEST_F(LoadModelTest, ACalibratedCodecTakesItsCalibration) {
+  const auto model = Load("tiny-llama-f32", "klt2", calibration_);
+  ASSERT_THAT(model, IsOk());
+  EXPECT_EQ((*model)->kv_bits, 2.0);
+}
+
+TEST_F(LoadModelTest, ACodecWithoutOneNamesTheCommand) {
+  EXPECT_THAT(Load("tiny-llama-f32", "klt2", ""),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("calibration"), HasSubstr("klt2"), HasSubstr("nibble calibrate"))));
+}
+
+TEST_F(LoadModelTest, AFileThatCannotServeIsRefusedWhateverTheCodec) {
+  const auto refused = absl::StatusCode::kFailedPrecondition;
+  for (const char* codec : {"klt2", "f16"}) {
+    EXPECT_THAT(Load("tiny-llama-f32", codec, "/nonexistent.nibblekv"),
+                StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nonexistent.nibblekv")));
+    EXPECT_THAT(Load("tiny-llama-f32", codec, ModelPath("tiny-llama-f32")),
+                StatusIs(refused, HasSubstr("a GGUF file")));
+    EXPECT_THAT(Load("tiny-qwen3-f16", codec, calibration_), StatusIs(refused, HasSubstr("was made from the model")));
+  }
+  EXPECT_THAT(Load("tiny-llama-f32", "klt3", calibration_), StatusIs(refused, HasSubstr("klt3, only for klt2")));
+  EXPECT_THAT(Load("tiny-llama-f32", "f16", calibration_), IsOk());
+}
+
+}  // namespace
+}  // namespace nibble::server
