@@ -20,7 +20,7 @@ absl::StatusOr<BenchOptions> BenchOptionsFromFlags() {
   NIBBLE_ASSIGN_OR_RETURN(options.batches, NumbersOf("batch", absl::GetFlag(FLAGS_batch), 1));
   NIBBLE_ASSIGN_OR_RETURN(options.depths, NumbersOf("depth", absl::GetFlag(FLAGS_depth), 0));
   NIBBLE_RETURN_IF_ERROR(RunModesFromFlags().status());  // proves the codecs
-  options.codecs = absl::GetFlag(FLAGS_kv);
+  options.codecs = CodecsFromFlags();
   return options;
 }
 

@@ -70,8 +70,8 @@ DesignedCodec DesignOne(const CodecDesign& design, const KvStatistics& statistic
 
 }  // namespace
 
-absl::StatusOr<std::vector<DesignedCodec>> Calibrate(const OpenedModel& model, absl::Span<const int32_t> ids,
-                                                     const CalibrateOptions& options, const StageProgress& progress) {
+absl::StatusOr<Calibrated> Calibrate(const OpenedModel& model, absl::Span<const int32_t> ids,
+                                     const CalibrateOptions& options, const StageProgress& progress) {
   NIBBLE_RETURN_IF_ERROR(CheckContext(model, options.chunks.context));
   NIBBLE_ASSIGN_OR_RETURN(const auto chunks, SpreadChunks(model, ids, options.chunks));
   NIBBLE_ASSIGN_OR_RETURN(const EngineOptions engine_options, OptionsFor(options.mode));
@@ -88,11 +88,12 @@ absl::StatusOr<std::vector<DesignedCodec>> Calibrate(const OpenedModel& model, a
   DesignOptions design;
   design.seed = options.seed;
   design.isa = isa;
-  std::vector<DesignedCodec> codecs;
+  Calibrated calibrated;
+  calibrated.tokens = static_cast<int64_t>(chunks.size()) * options.chunks.context;
   for (const CodecDesign* one : options.designs) {
-    codecs.push_back(DesignOne(*one, collector.statistics(), design, *pool, progress));
+    calibrated.codecs.push_back(DesignOne(*one, collector.statistics(), design, *pool, progress));
   }
-  return codecs;
+  return calibrated;
 }
 
 }  // namespace nibble::engine

@@ -24,13 +24,18 @@ struct CalibrateOptions {
   uint64_t seed = 0;
 };
 
+struct Calibrated {
+  std::vector<DesignedCodec> codecs;  // one per design, in order
+  int64_t tokens = 0;                 // that were run
+};
+
 // Told what is being done, and how much of it is.
 using StageProgress = std::function<void(const std::string& stage, int64_t done, int64_t all)>;
 
-// One calibration per design, in order: a function of the model, the ids and the options (the threads and the
+// A function of the model, the ids and the options (the threads and the
 // instruction set change no bit). INVALID_ARGUMENT for a text or a context that is too short or more than the model's.
-absl::StatusOr<std::vector<DesignedCodec>> Calibrate(const OpenedModel& model, absl::Span<const int32_t> ids,
-                                                     const CalibrateOptions& options, const StageProgress& progress);
+absl::StatusOr<Calibrated> Calibrate(const OpenedModel& model, absl::Span<const int32_t> ids,
+                                     const CalibrateOptions& options, const StageProgress& progress);
 
 // The command's own run.
 absl::Status RunCalibrate(const std::vector<std::string>& positionals);

@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "engine/tools/bench.h"
+#include "engine/tools/calibrate.h"
 #include "engine/tools/command.h"
 #include "engine/tools/eval.h"
 #include "engine/tools/generate.h"
@@ -43,6 +44,13 @@ std::vector<Command> OfflineCommands() {
        0,
        0,
        RunEval},
+      {"calibrate",
+       "Learns from a text what the coupled KV codecs (cq*, klt*) need to know of a model.",
+       "--model FILE --text F --out F.nibblekv [--kv C,…] [--seed S] [--context N] [--chunks N]",
+       {"model", "text", "out", "kv", "seed", "context", "chunks", "threads"},
+       0,
+       0,
+       RunCalibrate},
       {"bench",
        "Prefill and decode speed by batch, depth and cache codec, and the share of the machine's peaks.",
        "--model FILE [--prefill N] [--decode N] [--batch N,…] [--depth N,…] [--kv C,…] [--kv-calibration F] [--repeat "

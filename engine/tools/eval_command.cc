@@ -14,10 +14,12 @@
 namespace nibble::engine {
 namespace {
 
+constexpr int32_t kDefaultChunks = 8;
+
 absl::StatusOr<EvalOptions> EvalOptionsFromFlags() {
   EvalOptions options;
   options.chunks.context = absl::GetFlag(FLAGS_context);
-  options.chunks.most = absl::GetFlag(FLAGS_chunks);
+  options.chunks.most = absl::GetFlag(FLAGS_chunks).value_or(kDefaultChunks);
   const std::string score = absl::GetFlag(FLAGS_score);
   if (score != "second-half" && score != "all") {
     return absl::InvalidArgumentError(absl::StrCat("--score=", score, ": is neither second-half nor all"));

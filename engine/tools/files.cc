@@ -1,5 +1,7 @@
 #include "engine/tools/files.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <memory>
@@ -33,6 +35,23 @@ absl::Status WriteWholeFile(const std::string& path, const std::string& text) {
   const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fputc('\n', file) != EOF &&
                        std::fflush(file) == 0;
   return written ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write ", path));
+}
+
+absl::Status ReplaceFile(const std::string& path, const std::string& bytes) {
+  const std::string partial = path + ".partial";
+  {
+    const File file(std::fopen(partial.c_str(), "wb"));
+    if (file == nullptr) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", partial));
+    const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size() &&
+                         std::fflush(file.get()) == 0 && fsync(fileno(file.get())) == 0;
+    if (!written) {
+      std::remove(partial.c_str());
+      return absl::UnavailableError(absl::StrCat("cannot write ", partial));
+    }
+  }
+  if (std::rename(partial.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  std::remove(partial.c_str());
+  return absl::UnavailableError(absl::StrCat("cannot write ", path));
 }
 
 absl::Status CheckWritable(const std::string& path) {

@@ -21,15 +21,18 @@ ABSL_FLAG(absl::optional<uint64_t>, seed, absl::nullopt, "seed of the draws");
 ABSL_FLAG(std::vector<std::string>, weights, {"file"}, "weights in memory: file, w8, w4, f32 (eval: a list)");
 ABSL_FLAG(std::vector<std::string>, activations, {},
           "activations before each product: a8, f32 (eval: a list); without it a8, or f32 where the weights are f32");
-ABSL_FLAG(std::vector<std::string>, kv, {"f16"}, "KV cache codec (eval, bench: a list)");
+ABSL_FLAG(std::vector<std::string>, kv, {},
+          "KV cache codec (eval, bench, calibrate: a list); without it f16, and calibrate makes all that it can");
 ABSL_FLAG(std::string, kv_calibration, "",
           "file of `nibble calibrate` for this model (.nibblekv); the codecs cq* and klt* need one");
 ABSL_FLAG(int32_t, threads, 0, "threads; 0: as many as the machine runs at once");
 ABSL_FLAG(std::string, json, "", "write one JSON object to this file; - for stdout");
-ABSL_FLAG(std::string, text, "", "eval: file of text to score; tokenize: the text itself");
+ABSL_FLAG(std::string, text, "", "eval, calibrate: file of text to score or learn from; tokenize: the text itself");
+ABSL_FLAG(std::string, out, "", "file to write");
 ABSL_FLAG(std::string, file, "", "file that holds the text");
 ABSL_FLAG(int32_t, context, 2048, "tokens of a chunk");
-ABSL_FLAG(int32_t, chunks, 8, "most chunks to run");
+ABSL_FLAG(absl::optional<int32_t>, chunks, absl::nullopt,
+          "most chunks to run; without it 8, and 32 to calibrate, spread over the text");
 ABSL_FLAG(std::string, score, "second-half", "positions of a chunk to score: second-half, all");
 ABSL_FLAG(int32_t, prefill, 512, "tokens of a prompt");
 ABSL_FLAG(int32_t, decode, 128, "steps of a decode");
@@ -62,12 +65,9 @@ absl::Status CheckCodec(const std::string& name) {
 absl::Status CheckNames(const std::vector<std::string>& weights, const std::vector<std::string>& activations,
                         const std::vector<std::string>& kv) {
   if (weights.empty()) return absl::InvalidArgumentError("--weights: is empty");
-  if (kv.empty()) return absl::InvalidArgumentError("--kv: is empty");
   for (const std::string& name : weights) NIBBLE_RETURN_IF_ERROR(ParseWeightMode(name).status());
   for (const std::string& name : activations) NIBBLE_RETURN_IF_ERROR(ParseActivationMode(name).status());
-  for (const std::string& name : kv) {
-    NIBBLE_RETURN_IF_ERROR(CheckCodec(name));
-  }
+  for (const std::string& name : kv) NIBBLE_RETURN_IF_ERROR(CheckCodec(name));
   return absl::OkStatus();
 }
 
@@ -89,7 +89,7 @@ absl::StatusOr<std::vector<std::string>> PartnersOf(const std::string& weights,
 absl::StatusOr<std::vector<RunMode>> RunModesFromFlags() {
   const std::vector<std::string> weights = absl::GetFlag(FLAGS_weights);
   const std::vector<std::string> activations = absl::GetFlag(FLAGS_activations);
-  const std::vector<std::string> codecs = absl::GetFlag(FLAGS_kv);
+  const std::vector<std::string> codecs = CodecsFromFlags();
   NIBBLE_RETURN_IF_ERROR(CheckNames(weights, activations, codecs));
   std::vector<RunMode> modes;
   for (const std::string& weight : weights) {
@@ -99,6 +99,11 @@ absl::StatusOr<std::vector<RunMode>> RunModesFromFlags() {
     }
   }
   return modes;
+}
+
+std::vector<std::string> CodecsFromFlags() {
+  std::vector<std::string> codecs = absl::GetFlag(FLAGS_kv);
+  return codecs.empty() ? std::vector<std::string>{"f16"} : codecs;
 }
 
 absl::StatusOr<EngineOptions> OptionsFor(const RunMode& mode) {

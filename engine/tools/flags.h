@@ -28,8 +28,9 @@ ABSL_DECLARE_FLAG(int32_t, threads);
 ABSL_DECLARE_FLAG(std::string, json);
 ABSL_DECLARE_FLAG(std::string, text);
 ABSL_DECLARE_FLAG(std::string, file);
+ABSL_DECLARE_FLAG(std::string, out);
 ABSL_DECLARE_FLAG(int32_t, context);
-ABSL_DECLARE_FLAG(int32_t, chunks);
+ABSL_DECLARE_FLAG(absl::optional<int32_t>, chunks);
 ABSL_DECLARE_FLAG(std::string, score);
 ABSL_DECLARE_FLAG(int32_t, prefill);
 ABSL_DECLARE_FLAG(int32_t, decode);
@@ -56,6 +57,9 @@ inline RunMode ReferenceMode() { return {"f32", "f32", "f16"}; }
 // Several activations: pairs that cannot be are left out. INVALID_ARGUMENT for an unknown name, or weights that no
 // given activations can go with, or a calibrated codec without --kv-calibration.
 absl::StatusOr<std::vector<RunMode>> RunModesFromFlags();
+
+// --kv, or f16.
+std::vector<std::string> CodecsFromFlags();
 
 // The options of one mode, with --threads and NIBBLE_ISA; memory and step sizes stay at their defaults.
 absl::StatusOr<EngineOptions> OptionsFor(const RunMode& mode);

@@ -17,7 +17,7 @@ namespace {
 
 absl::Status LoadCalibrations(const std::string& path, OpenedModel* model) {
   NIBBLE_ASSIGN_OR_RETURN(const CalibrationFile file, ReadCalibrationFor(path, ModelSha256(*model->file.weights)));
-  for (const std::string& name : absl::GetFlag(FLAGS_kv)) {
+  for (const std::string& name : CodecsFromFlags()) {
     const kv::Codec* const codec = kv::FindCodec(name);
     if (codec == nullptr || !codec->calibrated || model->calibrations.contains(name)) continue;
     NIBBLE_ASSIGN_OR_RETURN(model->calibrations[name], CodecOf(file, name, path));
