@@ -98,9 +98,6 @@ template <int kRows, int kPanels>
 HWY_INLINE void MultiplyPanels(const KeyTables& keys, int turned, const RowPages& rows, int first, int panel,
                                float* y) {
   I16 dots[kRows][kPanels];
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-    NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) dots[r][p] = SetInt(0);
-  }
   PairDots<kRows, kPanels>(keys.matrix.data.get() + panel * 16 * turned, 16 * turned, turned / 2,
                            rows.x + first * turned, turned, dots);
   NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
@@ -177,8 +174,8 @@ class Coupled final : public PageCodec {
     const KeyTables& keys = Keys(head);
     HWY_ALIGN KeyCell cells[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];
     ScoreCall call = {&keys, &Turns(head), prepared, cells, run.first_index, 0, scores, score_stride};
-    for (size_t p = 0; p < run.pages.size(); p += kPagesAtOnce) {
-      const auto fetch = FetchOf<KeyCell>(run.pages.subspan(p, kPagesAtOnce), 0, cells);
+    for (size_t first = 0; first < run.pages.size(); first += kPagesAtOnce) {
+      const auto fetch = FetchOf<KeyCell>(keys, run.pages.subspan(first, kPagesAtOnce), 0, cells);
       FetchKeys(keys, fetch);
       call.pages = fetch.pages;
       int row = 0;
@@ -194,7 +191,8 @@ class Coupled final : public PageCodec {
     const ValueTables& values = Values(head);
     HWY_ALIGN ValueCell cells[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];
     for (size_t first = 0; first < run.pages.size(); first += kPagesAtOnce) {
-      const auto fetch = FetchOf<ValueCell>(run.pages.subspan(first, kPagesAtOnce), Keys(head).code_bytes(), cells);
+      const auto pages = run.pages.subspan(first, kPagesAtOnce);
+      const auto fetch = FetchOf<ValueCell>(values, pages, Keys(head).code_bytes(), cells);
       FetchValues(values, fetch);
       for (int p = 0; p < fetch.pages; ++p, weights += kPageTokens) {
         const MixCall call = {&values, fetch.cells[p], weights, weight_stride, accumulators};
@@ -216,7 +214,7 @@ class Coupled final : public PageCodec {
     const KeyTables* keys;
     const PageTurns* turns;
     const float* prepared;
-    const KeyCell* cells;  // of kPagesAtOnce pages
+    const KeyCell* cells;  // of `pages` pages
     int64_t first_page;
     int pages;
     float* scores;
@@ -236,12 +234,13 @@ class Coupled final : public PageCodec {
   const PageTurns& Turns(HeadId head) const { return tables_.turns[tables_.rope_of_layer[head.layer]]; }
 
   template <typename Cell>
-  static Fetch<Cell> FetchOf(absl::Span<const std::byte* const> pages, int64_t offset, Cell* cells) {
+  static Fetch<Cell> FetchOf(const HeadTables& tables, absl::Span<const std::byte* const> pages, int64_t offset,
+                             Cell* cells) {
     Fetch<Cell> fetch = {};
     fetch.pages = static_cast<int>(pages.size());
     for (int p = 0; p < kPagesAtOnce; ++p) {  // where there is one page, it takes the other's place too
       fetch.codes[p] = reinterpret_cast<const uint8_t*>(pages[std::min(p, fetch.pages - 1)]) + offset;
-      fetch.cells[p] = cells + p * kMaxCoupledHeadDim * kPageTokens;
+      fetch.cells[p] = cells + int64_t{p} * tables.padded * kPageTokens;
     }
     return fetch;
   }
@@ -267,7 +266,7 @@ class Coupled final : public PageCodec {
     for (int p = 0; p < call.pages; ++p) {
       const KeyOperands operands = {rows.operands + p * kRows * 2 * padded, 2 * padded, padded};
       I16 dots[kRows][2];
-      KeyDots<kRows>(call.cells + p * kMaxCoupledHeadDim * kPageTokens, KeyFolds(keys), operands, dots);
+      KeyDots<kRows>(call.cells + p * padded * kPageTokens, KeyFolds(keys), operands, dots);
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         const int row = p * kRows + r;
         float* out = call.scores + (first_row + r) * call.score_stride + p * kPageTokens;

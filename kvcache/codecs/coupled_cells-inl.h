@@ -58,26 +58,32 @@ HWY_INLINE int KeyFolds(const HeadTables& tables) { return (tables.coefficients 
 
 #if HWY_TARGET == HWY_AVX3_DL
 
-// The codes of 64 tokens. One permutation looks up 7 bits of them in half a table.
-struct CodeVector {
-  __m512i codes;
-  __mmask64 upper;
+// The codes of all groups in two pages, 64 tokens to a vector.
+struct CodeVectors {
+  HWY_ALIGN uint8_t codes[kMaxCoupledHeadDim * 2 * kPageTokens];
 
-  HWY_INLINE explicit CodeVector(__m512i c) : codes(c), upper(_mm512_movepi8_mask(c)) {}
+  // Of each group eight codes of one page and eight of the other in turn, or one page after the other.
+  template <bool kInTurn>
+  HWY_INLINE void Load(const HeadTables& tables, const uint8_t* const (&pages)[kPagesAtOnce]) {
+    const __m512i in_turn = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+    const int groups = static_cast<int>(tables.group_ends.size());
+    for (int g = 0; g < groups; ++g) {
+      const auto* a = reinterpret_cast<const __m256i*>(pages[0]) + g;
+      const auto* b = reinterpret_cast<const __m256i*>(pages[1]) + g;
+      __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(a)), _mm256_loadu_si256(b), 1);
+      if constexpr (kInTurn) both = _mm512_permutexvar_epi64(in_turn, both);
+      _mm512_store_si512(codes + g * 64, both);
+    }
+  }
 
-  // One coefficient of each token's centroid.
-  HWY_INLINE __m512i Look(const void* table) const {
-    const auto* parts = static_cast<const __m512i*>(table);
-    return _mm512_mask_blend_epi8(upper, _mm512_permutex2var_epi8(parts[0], codes, parts[1]),
-                                  _mm512_permutex2var_epi8(parts[2], codes, parts[3]));
+  // Coefficient j of each token's centroid. A permutation looks up 7 bits of a code in half a table.
+  HWY_INLINE __m512i LookUp(const HeadTables& tables, int j) const {
+    const __m512i code = _mm512_load_si512(codes + tables.group_of.data[j] * 64);
+    const auto* parts = reinterpret_cast<const __m512i*>(tables.centroids.data.get() + j * kCentroids);
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(code), _mm512_permutex2var_epi8(parts[0], code, parts[1]),
+                                  _mm512_permutex2var_epi8(parts[2], code, parts[3]));
   }
 };
-
-// The codes of a group in two pages, one page after the other.
-HWY_INLINE __m512i LoadCodes(const uint8_t* a, const uint8_t* b) {
-  const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a));
-  return _mm512_inserti64x4(_mm512_castsi256_si512(first), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b)), 1);
-}
 
 // Four coefficients, each of tokens in the order of KeyPlace, 8 bytes of one page and 8 of the other in turn, to cells.
 HWY_INLINE void StoreKeyCells(const __m512i* four, int64_t half, KeyCell* a, KeyCell* b) {
@@ -89,23 +95,15 @@ HWY_INLINE void StoreKeyCells(const __m512i* four, int64_t half, KeyCell* a, Key
   _mm512_store_si512(b + half, _mm512_unpackhi_epi16(high01, high23));
 }
 
-inline void FetchKeys(const HeadTables& tables, const Fetch<KeyCell>& fetch) {
-  const int64_t half = KeyFolds(tables) * 64;
-  const __m512i in_turn = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-  const uint8_t* table = tables.centroids.data.get();
-  __m512i four[4] = {};
-  int64_t codes = 0;
-  int j = 0;
-  for (const int end : tables.group_ends) {
-    const CodeVector vector(
-        _mm512_permutexvar_epi64(in_turn, LoadCodes(fetch.codes[0] + codes, fetch.codes[1] + codes)));
-    for (; j < end; ++j, table += kCentroids) {
-      four[j % 4] = vector.Look(table);
-      if (j % 4 == 3) StoreKeyCells(four, half, fetch.cells[0] + j / 4 * 64, fetch.cells[1] + j / 4 * 64);
-    }
-    codes += kPageTokens;
+inline HWY_NOINLINE void FetchKeys(const HeadTables& tables, const Fetch<KeyCell>& fetch) {
+  CodeVectors codes;
+  codes.Load<true>(tables, fetch.codes);
+  const int folds = KeyFolds(tables);
+  for (int k = 0; k < folds; ++k) {
+    __m512i four[4];
+    NIBBLE_UNROLL for (int j = 0; j < 4; ++j) four[j] = codes.LookUp(tables, 4 * k + j);
+    StoreKeyCells(four, folds * 64, fetch.cells[0] + k * 64, fetch.cells[1] + k * 64);
   }
-  if (j % 4 != 0) StoreKeyCells(four, half, fetch.cells[0] + j / 4 * 64, fetch.cells[1] + j / 4 * 64);
 }
 
 // Sixteen coefficients of 64 tokens to cells: a transposition of sixteen times sixteen blocks of four tokens.
@@ -130,20 +128,14 @@ HWY_INLINE void StoreValueCells(const __m512i* x, ValueCell* a, ValueCell* b) {
   }
 }
 
-inline void FetchValues(const HeadTables& tables, const Fetch<ValueCell>& fetch) {
-  const uint8_t* table = tables.centroids.data.get();
-  __m512i sixteen[16] = {};
-  int64_t codes = 0;
-  int j = 0;
-  for (const int end : tables.group_ends) {
-    const CodeVector vector(LoadCodes(fetch.codes[0] + codes, fetch.codes[1] + codes));
-    for (; j < end; ++j, table += kCentroids) {
-      sixteen[j % 16] = vector.Look(table);
-      if (j % 16 == 15) StoreValueCells(sixteen, fetch.cells[0] + j / 16 * 512, fetch.cells[1] + j / 16 * 512);
-    }
-    codes += kPageTokens;
+inline HWY_NOINLINE void FetchValues(const HeadTables& tables, const Fetch<ValueCell>& fetch) {
+  CodeVectors codes;
+  codes.Load<false>(tables, fetch.codes);
+  for (int first = 0; first < tables.padded; first += 16) {
+    __m512i sixteen[16];
+    NIBBLE_UNROLL for (int j = 0; j < 16; ++j) sixteen[j] = codes.LookUp(tables, first + j);
+    StoreValueCells(sixteen, fetch.cells[0] + first * kPageTokens, fetch.cells[1] + first * kPageTokens);
   }
-  if (j % 16 != 0) StoreValueCells(sixteen, fetch.cells[0] + j / 16 * 512, fetch.cells[1] + j / 16 * 512);
 }
 
 #else
@@ -234,12 +226,7 @@ HWY_INLINE int32_t LoadFold(const void* x) {
   return fold;
 }
 
-#if HWY_TARGET == HWY_AVX3_DL
-HWY_INLINE I16 AddPairs(I16 sum, const int16_t* cells, int32_t pair) {
-  sum.v[0].raw = _mm512_dpwssd_epi32(sum.v[0].raw, _mm512_loadu_si512(cells), _mm512_set1_epi32(pair));
-  return sum;
-}
-#elif HWY_TARGET == HWY_AVX2
+#if HWY_TARGET == HWY_AVX2
 HWY_INLINE I16 AddPairs(I16 sum, const int16_t* cells, int32_t pair) {
   NIBBLE_PARTS {
     const __m256i cell = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(cells + i * 16));
@@ -247,7 +234,7 @@ HWY_INLINE I16 AddPairs(I16 sum, const int16_t* cells, int32_t pair) {
   }
   return sum;
 }
-#else
+#elif HWY_TARGET == HWY_SCALAR
 HWY_INLINE I16 AddPairs(I16 sum, const int16_t* cells, int32_t pair) {
   const int32_t a = static_cast<int16_t>(pair), b = pair >> 16;
   NIBBLE_PARTS sum.v[i].raw += cells[2 * i] * a + cells[2 * i + 1] * b;
@@ -255,10 +242,36 @@ HWY_INLINE I16 AddPairs(I16 sum, const int16_t* cells, int32_t pair) {
 }
 #endif
 
-// dots[r][p] += the products of row r of x with the sixteen lanes of panel p; both are int16, `pairs` pairs of them.
+// dots[r][p] = the products of row r of x with the sixteen lanes of panel p; both are int16, `pairs` pairs of them.
+#if HWY_TARGET == HWY_AVX3_DL
 template <int kRows, int kPanels>
 HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs, const int16_t* x, int64_t x_stride,
                          I16 (&dots)[kRows][kPanels]) {
+  __m512i sums[kRows][kPanels];
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+    NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) sums[r][p] = _mm512_setzero_si512();
+  }
+  for (int k = 0; k < pairs; ++k) {
+    __m512i panel[kPanels];
+    NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) {
+      panel[p] = _mm512_loadu_si512(panels + p * panel_stride + k * 32);
+    }
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+      const __m512i pair = _mm512_set1_epi32(LoadFold(x + r * x_stride + 2 * k));
+      NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) sums[r][p] = AddPairProducts(sums[r][p], panel[p], pair);
+    }
+  }
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+    NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) dots[r][p].v[0].raw = sums[r][p];
+  }
+}
+#else
+template <int kRows, int kPanels>
+HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs, const int16_t* x, int64_t x_stride,
+                         I16 (&dots)[kRows][kPanels]) {
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+    NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) dots[r][p] = SetInt(0);
+  }
   for (int k = 0; k < pairs; ++k) {
     NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) {
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
@@ -267,6 +280,7 @@ HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs,
     }
   }
 }
+#endif
 
 // The operands of some rows against keys, as StoreOperands<true, true> leaves them: int16, or two planes of bytes.
 struct KeyOperands {
@@ -290,8 +304,8 @@ HWY_INLINE void KeyDots(const KeyCell* cells, int folds, const KeyOperands& x, I
       const __m512i high = _mm512_set1_epi32(LoadFold(x.data + r * x.stride + 4 * k));
       const __m512i low = _mm512_set1_epi32(LoadFold(x.data + r * x.stride + x.plane_bytes + 4 * k));
       NIBBLE_UNROLL for (int h = 0; h < 2; ++h) {
-        upper[r][h] = _mm512_dpbusd_epi32(upper[r][h], half[h], high);
-        lower[r][h] = _mm512_dpbusd_epi32(lower[r][h], half[h], low);
+        upper[r][h] = AddByteProducts(upper[r][h], half[h], high);
+        lower[r][h] = AddByteProducts(lower[r][h], half[h], low);
       }
     }
   }
@@ -305,17 +319,22 @@ HWY_INLINE void KeyDots(const KeyCell* cells, int folds, const KeyOperands& x, I
 // dots[r][p] = the products of row r of weights with the sixteen coefficients of panel p. Weights are bytes.
 template <int kRows, int kPanels>
 HWY_INLINE void ValueDots(const ValueCell* cells, const uint8_t* weights, I16 (&dots)[kRows][kPanels]) {
+  __m512i sums[kRows][kPanels];
   NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-    NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) dots[r][p] = SetInt(0);
+    NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) sums[r][p] = _mm512_setzero_si512();
   }
   NIBBLE_UNROLL for (int k = 0; k < kPageTokens / 4; ++k) {
+    __m512i panel[kPanels];
     NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) {
-      const __m512i cell = _mm512_loadu_si512(cells + (p * kPageTokens / 4 + k) * 64);
-      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-        const __m512i four = _mm512_set1_epi32(LoadFold(weights + r * kPageTokens + 4 * k));
-        dots[r][p].v[0].raw = _mm512_dpbusd_epi32(dots[r][p].v[0].raw, four, cell);
-      }
+      panel[p] = _mm512_loadu_si512(cells + (p * kPageTokens / 4 + k) * 64);
     }
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+      const __m512i four = _mm512_set1_epi32(LoadFold(weights + r * kPageTokens + 4 * k));
+      NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) sums[r][p] = AddByteProducts(sums[r][p], four, panel[p]);
+    }
+  }
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+    NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) dots[r][p].v[0].raw = sums[r][p];
   }
 }
 
@@ -323,15 +342,11 @@ HWY_INLINE void ValueDots(const ValueCell* cells, const uint8_t* weights, I16 (&
 
 template <int kRows>
 HWY_INLINE void KeyDots(const KeyCell* cells, int folds, const KeyOperands& x, I16 (&dots)[kRows][2]) {
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r][0] = dots[r][1] = SetInt(0);
   PairDots<kRows, 2>(cells, folds * 32, folds, reinterpret_cast<const int16_t*>(x.data), x.stride / 2, dots);
 }
 
 template <int kRows, int kPanels>
 HWY_INLINE void ValueDots(const ValueCell* cells, const int16_t* weights, I16 (&dots)[kRows][kPanels]) {
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-    NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) dots[r][p] = SetInt(0);
-  }
   PairDots<kRows, kPanels>(cells, kPageTokens * 16, kPageTokens / 2, weights, kPageTokens, dots);
 }
 

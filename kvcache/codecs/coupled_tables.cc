@@ -112,9 +112,13 @@ void FillHead(const HeadCode& code, uint8_t centroid_offset, HeadTables* tables)
   tables->analysis = Aligned<uint16_t>(code.analysis);
   tables->centroid_scale = Aligned<float>(code.centroid_scale);
   tables->centroid_offset = centroid_offset;
-  tables->centroids = Aligned<uint8_t>(static_cast<int64_t>(code.centroids.size()));
+  tables->centroids = Aligned<uint8_t>(int64_t{tables->padded} * kCentroids);
   for (size_t i = 0; i < code.centroids.size(); ++i) {
     tables->centroids.data[i] = static_cast<uint8_t>(code.centroids[i] + centroid_offset);
+  }
+  tables->group_of = Aligned<int16_t>(tables->padded);
+  for (int g = 0, j = 0; g < code.groups(); ++g) {
+    for (; j < code.group_ends[g]; ++j) tables->group_of.data[j] = static_cast<int16_t>(g);
   }
 }
 
@@ -169,7 +173,8 @@ ValueTables MakeValues(const HeadCode& code) {
 }  // namespace
 
 int64_t HeadTables::bytes() const {
-  return BytesOf(group_ends) + mean.bytes() + analysis.bytes() + centroid_scale.bytes() + centroids.bytes();
+  return BytesOf(group_ends) + mean.bytes() + analysis.bytes() + centroid_scale.bytes() + centroids.bytes() +
+         group_of.bytes();
 }
 
 absl::Status CheckCoupled(const CodecModel& model, const Calibration* calibration, std::string_view name) {

@@ -53,7 +53,8 @@ struct HeadTables {
   Aligned<uint16_t> analysis;       // f16, [coefficients][head_dim]
   Aligned<float> centroid_scale;    // [coefficients]
   uint8_t centroid_offset = 0;      // 128 of keys, which dot products want unsigned
-  Aligned<uint8_t> centroids;       // [coefficients][256], each int8 plus the offset
+  Aligned<uint8_t> centroids;       // [padded][256], each int8 plus the offset
+  Aligned<int16_t> group_of;        // [padded], of each coefficient; 0 where filled up
 
   int64_t code_bytes() const { return static_cast<int64_t>(group_ends.size()) * kPageTokens; }
   int64_t bytes() const;  // held beside the struct
