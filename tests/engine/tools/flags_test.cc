@@ -51,7 +51,10 @@ TEST_F(RunModes, ImpossibleAndUnknownOnesAreRefused) {
   EXPECT_THAT(Of({"w7"}, {}), StatusIs(refused, HasSubstr("'w7'")));
   EXPECT_THAT(Of({"file"}, {"a9"}), StatusIs(refused, HasSubstr("'a9'")));
   EXPECT_THAT(Of({"file"}, {}, {"f17"}), StatusIs(refused, HasSubstr("'f17'")));
-  EXPECT_THAT(Of({"file"}, {}, {}), StatusIs(refused, HasSubstr("--kv")));
+}
+
+TEST_F(RunModes, WithoutACodecTheCacheIsF16) {
+  EXPECT_THAT(*Of({"file"}, {}, {}), ElementsAre(RunMode{"file", "a8", "f16"}));
 }
 
 TEST(NumbersOf, ReadsAListAndRefusesTheRest) {
