@@ -3,15 +3,15 @@
 
 pip: xllamacpp numpy
 
-  llama_cpp_perplexity.py --model F.gguf --text F.txt [--context 2048] [--chunks 8] [--all] [--threads 2]
+  llama_cpp_perplexity.py --model F.gguf --text F.txt [--context 2048] [--chunks 8] [--all] [--threads 2] [--kv f16]
   llama_cpp_perplexity.py --model F.gguf --golden F.txt     # compares llama.cpp's logits with a file of make_golden.py
 
 The rule is that of llama.cpp's perplexity tool: the whole text is tokenized at once; non-overlapping chunks of --context
 tokens, each run from an empty cache with its first token replaced by BOS where the model adds one; the logits at
-positions context/2 … context-2 are scored against the tokens that follow them. KV f16.
+positions context/2 … context-2 are scored against the tokens that follow them. --kv: the type of llama.cpp's cache.
 
 The wheel of xllamacpp exports llama.cpp's C interface; this script calls it directly. Parameter structs travel by value
-and are shorter than PARAMETER_BYTES; only their leading fields are touched.
+and are shorter than PARAMETER_BYTES; only their leading fields and the types of the cache are touched.
 """
 import argparse
 import ctypes
@@ -24,10 +24,12 @@ import pathlib
 import numpy as np
 
 PARAMETER_BYTES = 512
+KV_TYPES = {"f16": 1, "q4_0": 2, "q5_1": 7, "q8_0": 8}
+KV_TYPE_WORDS = (26, 27)  # where the parameters of a context say the types of keys and values, in 32-bit words
 
 
 class Parameters(ctypes.Structure):
-    _fields_ = [("leading", ctypes.c_uint32 * 3), ("rest", ctypes.c_byte * (PARAMETER_BYTES - 12))]
+    _fields_ = [("words", ctypes.c_uint32 * (PARAMETER_BYTES // 4))]
 
 
 class Batch(ctypes.Structure):
@@ -70,14 +72,18 @@ def load_library():
 lib = load_library()
 
 
-def open_model(path, context, threads):
+def open_model(path, context, threads, kv="f16"):
     lib.llama_backend_init()
     lib.llama_log_set(silent, None)
     model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
     if not model:
         raise SystemExit(f"cannot load {path}")
     params = lib.llama_context_default_params()
-    params.leading[:] = [context, context, min(512, context)]  # n_ctx, n_batch, n_ubatch
+    params.words[:3] = [context, context, min(512, context)]  # n_ctx, n_batch, n_ubatch
+    for word in KV_TYPE_WORDS:
+        if params.words[word] != KV_TYPES["f16"]:
+            raise SystemExit("this build of llama.cpp keeps the types of its cache elsewhere")
+        params.words[word] = KV_TYPES[kv]
     ctx = lib.llama_init_from_model(model, params)
     lib.llama_set_n_threads(ctx, threads, threads)
     return model, ctx
@@ -105,7 +111,7 @@ def logits_of(ctx, vocab_size, tokens, first):
 
 
 def perplexity(args):
-    model, ctx = open_model(args.model, args.context, args.threads)
+    model, ctx = open_model(args.model, args.context, args.threads, args.kv)
     vocab = lib.llama_model_get_vocab(model)
     vocab_size = lib.llama_vocab_n_tokens(vocab)
     ids = tokenize(vocab, open(args.text, encoding="utf-8").read())
@@ -150,6 +156,7 @@ def main():
     parser.add_argument("--chunks", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--kv", choices=KV_TYPES, default="f16")
     args = parser.parse_args()
     if args.golden:
         compare_golden(args)
