@@ -93,17 +93,18 @@ HWY_INLINE void TurnQuery(const KeyTables& keys, const PageTurns& turns, const f
   rows->bias[row] = SumLanes(product) * rows->query_scale[row];
 }
 
-// The product with `m` of rows [first, first + kRows), kPanels panels at a time: y, [rows][padded].
+// The product with `m` of rows [first, first + kRows), kPanels panels at a time: y, [rows][width].
 template <int kRows, int kPanels>
 HWY_INLINE void MultiplyPanels(const KeyTables& keys, int turned, const RowPages& rows, int first, int panel,
                                float* y) {
+  const int width = OperandWidth(keys);
   I16 dots[kRows][kPanels];
   PairDots<kRows, kPanels>(keys.matrix.data.get() + panel * 16 * turned, 16 * turned, turned / 2,
                            rows.x + first * turned, turned, dots);
   NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
     NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) {
       const int j = (panel + p) * 16;
-      Store(Mul(ToFloat(dots[r][p]), Load(keys.row_scales.data.get() + j)), y + (first + r) * keys.padded + j);
+      Store(Mul(ToFloat(dots[r][p]), Load(keys.row_scales.data.get() + j)), y + (first + r) * width + j);
     }
   }
 }
@@ -118,28 +119,19 @@ void Multiply(const KeyTables& keys, int turned, const RowPages& rows, int first
     MultiplyPanels<kRows, kPanelsAtOnce>(keys, turned, rows, first, panel, y);
   }
   for (; panel < panels; ++panel) MultiplyPanels<kRows, 1>(keys, turned, rows, first, panel, y);
+  const int width = OperandWidth(keys);
+  for (int j = keys.padded; j < width; j += 16) {
+    for (int r = 0; r < kRows; ++r) Store(Zero(), y + (first + r) * width + j);
+  }
 }
 
-// Rounds y, [padded], to operands.
-HWY_INLINE void RoundOperands(const float* y, int padded, int row, RowPages* rows) {
+// Rounds y, [width], to operands. Its numbers are finite: checked calibrations and prepared queries leave no other.
+HWY_INLINE void RoundOperands(const float* y, int width, int row, RowPages* rows) {
   I16 largest = SetInt(0);
-  for (int j = 0; j < padded; j += 16) largest = MaxInt(largest, MagnitudeBits(Load(y + j)));
+  for (int j = 0; j < width; j += 16) largest = MaxInt(largest, MagnitudeBits(Load(y + j)));
   const OperandScale s = ScaleOfLargest<true, true>(LargestLane(largest));
   rows->scale[row] = s.scale * rows->query_scale[row];
-  uint8_t* operands = rows->operands + row * 2 * padded;
-  if (HWY_UNLIKELY(s.scale != s.scale)) {
-    std::memset(operands, 0, 2 * padded);
-    rows->offset[row] = 0;
-    return;
-  }
-  const V16 inverse = Set(s.inverse);
-  I16 sum = SetInt(0);
-  for (int j = 0; j < padded; j += 16) {
-    const I16 x = NearestInt(Mul(Load(y + j), inverse));
-    NIBBLE_PARTS sum.v[i] = hn::Add(sum.v[i], x.v[i]);
-    StoreOperands<true, true>(x, j, operands, padded);
-  }
-  rows->offset[row] = -kKeyOffset * SumOfLanes(sum);
+  rows->offset[row] = -kKeyOffset * StoreKeyOperands(y, width, Set(s.inverse), rows->operands + row * 2 * width);
 }
 
 class Coupled final : public PageCodec {
@@ -248,7 +240,7 @@ class Coupled final : public PageCodec {
   template <int kRows>
   void ScoreRows(const ScoreCall& call, int first_row) const {
     const KeyTables& keys = *call.keys;
-    const int turned = call.turns->size(), padded = keys.padded;
+    const int turned = call.turns->size(), width = OperandWidth(keys);
     RowPages rows;
     HWY_ALIGN float y[kMaxRowPages * kMaxCoupledHeadDim];
     for (int p = 0; p < call.pages; ++p) {
@@ -262,11 +254,11 @@ class Coupled final : public PageCodec {
     } else {
       Multiply<kRows>(keys, turned, rows, 0, y);
     }
-    for (int row = 0; row < call.pages * kRows; ++row) RoundOperands(y + row * padded, padded, row, &rows);
+    for (int row = 0; row < call.pages * kRows; ++row) RoundOperands(y + row * width, width, row, &rows);
     for (int p = 0; p < call.pages; ++p) {
-      const KeyOperands operands = {rows.operands + p * kRows * 2 * padded, 2 * padded, padded};
+      const KeyOperands operands = {rows.operands + p * kRows * 2 * width, 2 * width, width};
       I16 dots[kRows][2];
-      KeyDots<kRows>(call.cells + p * padded * kPageTokens, KeyFolds(keys), operands, dots);
+      KeyDots<kRows>(call.cells + p * keys.padded * kPageTokens, KeyFolds(keys), operands, dots);
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         const int row = p * kRows + r;
         float* out = call.scores + (first_row + r) * call.score_stride + p * kPageTokens;
@@ -299,15 +291,16 @@ class Coupled final : public PageCodec {
     float scales[kRows];
     for (int r = 0; r < kRows; ++r) {
       const float* weights = call.weights + (first_row + r) * call.weight_stride;
-      const V16 low = Load(weights), high = Load(weights + 16);
-      scales[r] = RoundWeights(low, high, operands + r * kPageTokens);
+      scales[r] = RoundWeights(weights, operands + r * kPageTokens);
       float* lanes = call.accumulators + (first_row + r) * mix_floats() + tables_.largest_padded;
-      Store(AddUnlessZero(Add(low, high), Load(lanes)), lanes);
+      Store(AddUnlessZero(Add(Load(weights), Load(weights + 16)), Load(lanes)), lanes);
     }
     const int panels = call.values->padded / 16;
     int panel = 0;
-    for (; panel + 2 <= panels; panel += 2) MixPanels<kRows, 2>(call, operands, scales, first_row, panel);
-    if (panel < panels) MixPanels<kRows, 1>(call, operands, scales, first_row, panel);
+    for (; panel + kPanelsAtOnce <= panels; panel += kPanelsAtOnce) {
+      MixPanels<kRows, kPanelsAtOnce>(call, operands, scales, first_row, panel);
+    }
+    for (; panel < panels; ++panel) MixPanels<kRows, 1>(call, operands, scales, first_row, panel);
   }
 
   void FinishRow(const ValueTables& values, const float* accumulators, float* mixed) const {

@@ -182,13 +182,21 @@ using WeightOperand = uint8_t;
 using WeightOperand = int16_t;
 #endif
 
-// Rounds the weights of a page to narrow operands; returns their scale.
-HWY_INLINE float RoundWeights(V16 low, V16 high, WeightOperand* out) {
+// Rounds the weights of a page to narrow operands; returns their scale. A call, so that the operands are in memory for
+// the dot products to broadcast from.
+inline HWY_NOINLINE float RoundWeights(const float* weights, WeightOperand* out) {
+  V16 low = Load(weights), high = Load(weights + 16);
   const OperandScale s = ScaleOfLargest<false, false>(LargestLane(MaxInt(MagnitudeBits(low), MagnitudeBits(high))));
   if (HWY_UNLIKELY(s.scale != s.scale)) low = high = Zero();
   const V16 inverse = Set(s.inverse);
-  StoreNarrowed(NearestInt(Mul(low, inverse)), out);
-  StoreNarrowed(NearestInt(Mul(high, inverse)), out + 16);
+  const I16 x[2] = {NearestInt(Mul(low, inverse)), NearestInt(Mul(high, inverse))};
+#if HWY_TARGET == HWY_AVX3_DL
+  _mm_store_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(x[0].v[0].raw));
+  _mm_store_si128(reinterpret_cast<__m128i*>(out) + 1, _mm512_cvtepi32_epi8(x[1].v[0].raw));
+#else
+  StoreNarrowed(x[0], out);
+  StoreNarrowed(x[1], out + 16);
+#endif
   return s.scale;
 }
 
@@ -198,12 +206,6 @@ HWY_INLINE V16 AddUnlessZero(V16 a, V16 lanes) {
   V16 r;
   NIBBLE_PARTS r.v[i] = hn::IfThenElse(hn::Eq(a.v[i], hn::Zero(F())), lanes.v[i], sum.v[i]);
   return r;
-}
-
-HWY_INLINE int32_t SumOfLanes(I16 a) {
-  auto sum = a.v[0];
-  for (int i = 1; i < kParts; ++i) sum = hn::Add(sum, a.v[i]);
-  return hn::GetLane(hn::SumOfLanes(I(), sum));
 }
 
 // Narrows two vectors to int16, four of the one and four of the other in turn (MatrixColumn). REQUIRES: they fit.
@@ -219,6 +221,42 @@ HWY_INLINE void StoreInTurn(I16 a, I16 b, int16_t* out) {
   }
 #endif
 }
+
+// Numbers of a row of keys' operands.
+HWY_INLINE int OperandWidth(const HeadTables& keys) {
+  constexpr int kUnit = kFold == 4 ? 64 : 16;
+  return (keys.padded + kUnit - 1) / kUnit * kUnit;
+}
+
+// Stores y * inverse to the nearest integers as KeyDots takes them; returns their sum.
+#if HWY_TARGET == HWY_AVX3_DL
+HWY_INLINE int32_t StoreKeyOperands(const float* y, int width, V16 inverse, uint8_t* operands) {
+  // Narrowing takes four numbers of each vector in turn.
+  const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  __m512i sum = _mm512_setzero_si512();
+  for (int j = 0; j < width; j += 64) {
+    __m512i x[4];
+    NIBBLE_UNROLL for (int i = 0; i < 4; ++i) x[i] = NearestInt(Mul(Load(y + j + 16 * i), inverse)).v[0].raw;
+    const __m512i a = _mm512_packs_epi32(x[0], x[1]), b = _mm512_packs_epi32(x[2], x[3]);
+    sum = AddPairProducts(AddPairProducts(sum, a, _mm512_set1_epi16(1)), b, _mm512_set1_epi16(1));
+    // The lower byte counts as signed.
+    const __m512i half = _mm512_set1_epi16(128), mask = _mm512_set1_epi16(0xFF);
+    const __m512i upper = _mm512_packs_epi16(_mm512_srai_epi16(_mm512_add_epi16(a, half), 8),
+                                             _mm512_srai_epi16(_mm512_add_epi16(b, half), 8));
+    const __m512i lower = _mm512_packus_epi16(_mm512_and_si512(a, mask), _mm512_and_si512(b, mask));
+    _mm512_storeu_si512(operands + j, _mm512_permutexvar_epi32(in_order, upper));
+    _mm512_storeu_si512(operands + width + j, _mm512_permutexvar_epi32(in_order, lower));
+  }
+  return _mm512_reduce_add_epi32(sum);
+}
+#else
+HWY_INLINE int32_t StoreKeyOperands(const float* y, int width, V16 inverse, uint8_t* operands) {
+  for (int j = 0; j < width; j += 16) {
+    StoreNarrowed(NearestInt(Mul(Load(y + j), inverse)), reinterpret_cast<int16_t*>(operands) + j);
+  }
+  return 0;  // cells have no offset
+}
+#endif
 
 HWY_INLINE int32_t LoadFold(const void* x) {
   int32_t fold;
@@ -282,7 +320,7 @@ HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs,
 }
 #endif
 
-// The operands of some rows against keys, as StoreOperands<true, true> leaves them: int16, or two planes of bytes.
+// The operands of some rows against keys, as StoreKeyOperands leaves them: int16, or two planes of bytes.
 struct KeyOperands {
   const uint8_t* data;  // rows `stride` apart
   int64_t stride;
