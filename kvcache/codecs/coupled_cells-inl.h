@@ -154,9 +154,11 @@ inline void FetchKeys(const HeadTables& tables, const Fetch<KeyCell>& fetch) {
   const int folds = KeyFolds(tables);
   for (int p = 0; p < fetch.pages; ++p) {
     ForEachCoefficient(tables, fetch.codes[p], [&](int j, const uint8_t* table, const uint8_t* codes) {
-      KeyCell* lane = fetch.cells[p] + j / kFold * 16 * kFold + j % kFold;
-      for (int t = 0; t < kPageTokens; ++t) {
-        lane[(t / 16 * folds * 16 + t % 16) * kFold] = static_cast<KeyCell>(table[codes[KeyPlace(t)]] - 128);
+      KeyCell* low = fetch.cells[p] + j / kFold * 16 * kFold + j % kFold;
+      KeyCell* high = low + folds * 16 * kFold;
+      NIBBLE_UNROLL for (int t = 0; t < 16; ++t) {
+        low[t * kFold] = static_cast<KeyCell>(table[codes[KeyPlace(t)]] - 128);
+        high[t * kFold] = static_cast<KeyCell>(table[codes[KeyPlace(16 + t)]] - 128);
       }
     });
   }
@@ -166,8 +168,10 @@ inline void FetchValues(const HeadTables& tables, const Fetch<ValueCell>& fetch)
   for (int p = 0; p < fetch.pages; ++p) {
     ForEachCoefficient(tables, fetch.codes[p], [&](int j, const uint8_t* table, const uint8_t* codes) {
       ValueCell* column = fetch.cells[p] + (j / 16 * kPageTokens * 16 + j % 16 * kFold);
-      for (int t = 0; t < kPageTokens; ++t) {
+      ValueCell* second_half = column + 16 * 16;
+      NIBBLE_UNROLL for (int t = 0; t < 16; ++t) {
         column[t / kFold * 16 * kFold + t % kFold] = static_cast<int8_t>(table[codes[t]]);
+        second_half[t / kFold * 16 * kFold + t % kFold] = static_cast<int8_t>(table[codes[16 + t]]);
       }
     });
   }
@@ -264,22 +268,6 @@ HWY_INLINE int32_t LoadFold(const void* x) {
   return fold;
 }
 
-#if HWY_TARGET == HWY_AVX2
-HWY_INLINE I16 AddPairs(I16 sum, const int16_t* cells, int32_t pair) {
-  NIBBLE_PARTS {
-    const __m256i cell = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(cells + i * 16));
-    sum.v[i].raw = _mm256_add_epi32(sum.v[i].raw, _mm256_madd_epi16(cell, _mm256_set1_epi32(pair)));
-  }
-  return sum;
-}
-#elif HWY_TARGET == HWY_SCALAR
-HWY_INLINE I16 AddPairs(I16 sum, const int16_t* cells, int32_t pair) {
-  const int32_t a = static_cast<int16_t>(pair), b = pair >> 16;
-  NIBBLE_PARTS sum.v[i].raw += cells[2 * i] * a + cells[2 * i + 1] * b;
-  return sum;
-}
-#endif
-
 // dots[r][p] = the products of row r of x with the sixteen lanes of panel p; both are int16, `pairs` pairs of them.
 #if HWY_TARGET == HWY_AVX3_DL
 template <int kRows, int kPanels>
@@ -303,17 +291,40 @@ HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs,
     NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) dots[r][p].v[0].raw = sums[r][p];
   }
 }
+#elif HWY_TARGET == HWY_AVX2
+template <int kRows, int kPanels>
+HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs, const int16_t* x, int64_t x_stride,
+                         I16 (&dots)[kRows][kPanels]) {
+  __m256i sums[kRows][2 * kPanels];
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+    NIBBLE_UNROLL for (int p = 0; p < 2 * kPanels; ++p) sums[r][p] = _mm256_setzero_si256();
+  }
+  for (int k = 0; k < pairs; ++k) {
+    NIBBLE_UNROLL for (int p = 0; p < 2 * kPanels; ++p) {
+      const int16_t* at = panels + p / 2 * panel_stride + k * 32 + p % 2 * 16;
+      const __m256i panel = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+        const __m256i pair = _mm256_set1_epi32(LoadFold(x + r * x_stride + 2 * k));
+        sums[r][p] = AddPairProducts(sums[r][p], panel, pair);
+      }
+    }
+  }
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+    NIBBLE_UNROLL for (int p = 0; p < 2 * kPanels; ++p) dots[r][p / 2].v[p % 2].raw = sums[r][p];
+  }
+}
 #else
 template <int kRows, int kPanels>
 HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs, const int16_t* x, int64_t x_stride,
                          I16 (&dots)[kRows][kPanels]) {
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-    NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) dots[r][p] = SetInt(0);
-  }
-  for (int k = 0; k < pairs; ++k) {
-    NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) {
-      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-        dots[r][p] = AddPairs(dots[r][p], panels + p * panel_stride + k * 32, LoadFold(x + r * x_stride + 2 * k));
+  for (int r = 0; r < kRows; ++r) {
+    for (int p = 0; p < kPanels; ++p) {
+      for (int lane = 0; lane < 16; ++lane) {
+        int32_t sum = 0;
+        for (int i = 0; i < 2 * pairs; ++i) {
+          sum += panels[p * panel_stride + i / 2 * 32 + 2 * lane + i % 2] * x[r * x_stride + i];
+        }
+        dots[r][p].v[lane].raw = sum;
       }
     }
   }

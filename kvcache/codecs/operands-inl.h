@@ -92,6 +92,12 @@ HWY_INLINE __m512i AddPairProducts(__m512i sum, __m512i a, __m512i b) {
   asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
   return sum;
 }
+#elif HWY_TARGET == HWY_AVX2
+HWY_INLINE __m256i AddPairProducts(__m256i sum, __m256i a, __m256i b) {
+  sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+  asm("" : "+x"(sum));
+  return sum;
+}
 #endif
 
 #if HWY_TARGET == HWY_AVX3_DL
