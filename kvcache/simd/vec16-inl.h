@@ -16,7 +16,11 @@
 #include "hwy/highway.h"
 #include "kvcache/simd/half.h"
 
-#ifndef NIBBLE_UNROLL
+// The scalar target would only take long to compile.
+#undef NIBBLE_UNROLL
+#if HWY_TARGET == HWY_SCALAR
+#define NIBBLE_UNROLL
+#else
 #define NIBBLE_UNROLL _Pragma("GCC unroll 16")
 #endif
 
