@@ -147,10 +147,9 @@ class Coupled final : public PageCodec {
     const int dim = tables_.head_dim;
     auto* codes = reinterpret_cast<uint8_t*>(out);
     LoadKeys(raw, dim, Turns(head), page_index, x);
-    EncodeHead(Keys(head), dim, x, KeyPlace, codes);
+    EncodeHead(Keys(head), dim, x, true, codes);
     LoadValues(raw + static_cast<int64_t>(dim) * kPageTokens, dim, x);
-    EncodeHead(
-        Values(head), dim, x, [](int token) { return token; }, codes + Keys(head).code_bytes());
+    EncodeHead(Values(head), dim, x, false, codes + Keys(head).code_bytes());
   }
 
   int64_t query_floats() const final { return tables_.largest_turned + 1; }

@@ -123,7 +123,13 @@ HWY_INLINE void LeastDistance(const FloatCentroids& centroids, const float* z, i
       d[n][1] = MinusFma(z1, c, d[n][1]);
     }
   }
-  NIBBLE_UNROLL for (int n = 0; n < kCentroidsAtOnce; ++n)* low = Min(*low, d[n][0]), *high = Min(*high, d[n][1]);
+  V16 least[2] = {d[0][0], d[0][1]};
+  NIBBLE_UNROLL for (int n = 1; n < kCentroidsAtOnce; ++n) {
+    least[0] = Min(least[0], d[n][0]);
+    least[1] = Min(least[1], d[n][1]);
+  }
+  *low = Min(*low, least[0]);
+  *high = Min(*high, least[1]);
 }
 
 // Where `distance` is less than the least one so far it takes its place, and `block` that of its block.
@@ -167,21 +173,18 @@ HWY_INLINE int FindInBlock(const FloatCentroids& centroids, const float* z, int 
   return k;
 }
 
-// codes: of token t at place(t).
-template <typename Place>
-HWY_INLINE void FindNearest(const FloatCentroids& centroids, const float* z, int count, const Place& place,
-                            uint8_t* codes) {
+// codes: of 32 tokens, as keys or values have them.
+HWY_INLINE void FindNearest(const FloatCentroids& centroids, const float* z, int count, bool keys, uint8_t* codes) {
   NearestBlocks nearest;
   FindBlocks(centroids, z, count, &nearest);
   for (int t = 0; t < kPageTokens; ++t) {
     const int code = FindInBlock(centroids, z + t, count, nearest.block[t], nearest.distance[t]);
-    codes[place(t)] = static_cast<uint8_t>(code);
+    codes[keys ? KeyPlace(t) : t] = static_cast<uint8_t>(code);
   }
 }
 
-// x: [head_dim][32 tokens]; its mean is taken off in place. codes: [groups][32], that of token t at place(t).
-template <typename Place>
-void EncodeHead(const HeadTables& tables, int head_dim, float* x, const Place& place, uint8_t* codes) {
+// x: [head_dim][32 tokens]; its mean is taken off in place. codes: [groups][32].
+inline void EncodeHead(const HeadTables& tables, int head_dim, float* x, bool keys, uint8_t* codes) {
   for (int i = 0; i < head_dim * kPageTokens; i += 16) {
     Store(Sub(Load(x + i), Set(tables.mean.data[i / kPageTokens])), x + i);
   }
@@ -193,7 +196,7 @@ void EncodeHead(const HeadTables& tables, int head_dim, float* x, const Place& p
   int begin = 0;
   for (const int end : tables.group_ends) {
     LoadCentroids(tables, begin, end - begin, &centroids);
-    FindNearest(centroids, z + begin * kPageTokens, end - begin, place, codes);
+    FindNearest(centroids, z + begin * kPageTokens, end - begin, keys, codes);
     begin = end, codes += kPageTokens;
   }
 }
