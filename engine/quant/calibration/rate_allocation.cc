@@ -72,9 +72,9 @@ std::vector<std::vector<int>> GroupCoefficients(absl::Span<const double> bits, i
   std::vector<double> loads(members.size());
   for (size_t i = 0; i < order.size(); ++i) {
     if (i >= members.size() && !(bits[order[i]] > 0)) break;
-    // The largest goes where there is least so far.
-    size_t least = 0;
-    for (size_t g = 1; g < members.size(); ++g) {
+    // The largest goes where there is least so far; first, one into every group.
+    size_t least = i < members.size() ? i : 0;
+    for (size_t g = 1; i >= members.size() && g < members.size(); ++g) {
       const bool open = members[g].size() < kMaxGroupCoefficients;
       if (open && (loads[g] < loads[least] || members[least].size() == kMaxGroupCoefficients)) least = g;
     }
