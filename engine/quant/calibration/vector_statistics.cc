@@ -1,6 +1,7 @@
 #include "engine/quant/calibration/vector_statistics.h"
 
 #include <Eigen/Dense>
+#include <algorithm>
 
 #include "engine/quant/calibration/seeded_random.h"
 #include "kvcache/simd/half.h"
@@ -13,6 +14,8 @@ using RowMatrixD = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::
 
 // Part of the draws that goes to tokens regardless of their weights, so that none is represented by luck alone.
 constexpr double kEvenShare = 0.25;
+
+constexpr float kMostHalf = 65504.0f;
 
 }  // namespace
 
@@ -44,7 +47,7 @@ void VectorStatistics::Add(absl::Span<const float> vectors, absl::Span<const flo
     if (times == 0 || !(w[t] > 0)) continue;
     sample_weights.push_back(static_cast<float>(times * w[t] / draws));
     const float* row = vectors.data() + t * dim;
-    for (int d = 0; d < dim; ++d) samples.push_back(simd::FloatToHalf(row[d]));
+    for (int d = 0; d < dim; ++d) samples.push_back(simd::FloatToHalf(std::clamp(row[d], -kMostHalf, kMostHalf)));
   }
 }
 
