@@ -1,11 +1,11 @@
 #include "engine/tools/kv_collector.h"
 
-#include <Eigen/Dense>
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/models/kv_codec_model.h"
+#include "engine/quant/calibration/eigen.h"
 #include "engine/quant/calibration/seeded_random.h"
 #include "kvcache/base/check.h"
 

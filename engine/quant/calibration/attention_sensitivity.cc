@@ -1,11 +1,11 @@
 #include "engine/quant/calibration/attention_sensitivity.h"
 
-#include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "engine/quant/calibration/eigen.h"
 #include "engine/quant/calibration/seeded_random.h"
 #include "engine/quant/calibration/sensitivity_kernels.h"
 #include "kvcache/codecs/raw_form.h"

@@ -1,10 +1,10 @@
 #include "engine/quant/calibration/codec_design.h"
 
-#include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
+#include "engine/quant/calibration/eigen.h"
 #include "engine/quant/calibration/klt.h"
 #include "engine/quant/calibration/kmeans.h"
 #include "engine/quant/calibration/rate_allocation.h"

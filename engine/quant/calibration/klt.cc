@@ -1,8 +1,8 @@
 #include "engine/quant/calibration/klt.h"
 
-#include <Eigen/Dense>
 #include <algorithm>
 
+#include "engine/quant/calibration/eigen.h"
 #include "kvcache/base/check.h"
 
 namespace nibble::engine {

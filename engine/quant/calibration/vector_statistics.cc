@@ -1,8 +1,8 @@
 #include "engine/quant/calibration/vector_statistics.h"
 
-#include <Eigen/Dense>
 #include <algorithm>
 
+#include "engine/quant/calibration/eigen.h"
 #include "engine/quant/calibration/seeded_random.h"
 #include "kvcache/simd/half.h"
 
