@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <utility>
@@ -55,6 +56,24 @@ absl::Status Collect(const OpenedModel& model, absl::Span<const std::vector<int3
   return absl::OkStatus();
 }
 
+bool IsFinite(absl::Span<const double> numbers) {
+  return std::all_of(numbers.begin(), numbers.end(), [](double x) { return std::isfinite(x); });
+}
+
+// A model may have weights that make no sense.
+absl::Status CheckStatistics(const KvStatistics& statistics) {
+  for (size_t layer = 0; layer < statistics.layers.size(); ++layer) {
+    for (const auto* side : {&statistics.layers[layer].keys, &statistics.layers[layer].values}) {
+      for (const VectorStatistics& head : *side) {
+        if (std::isfinite(head.weight) && IsFinite(head.moment) && IsFinite(head.metric)) continue;
+        return absl::FailedPreconditionError(
+            absl::StrCat("layer ", layer, ": the model's attention gives numbers that are not finite"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 DesignedCodec DesignOne(const CodecDesign& design, const KvStatistics& statistics, const DesignOptions& options,
                         WorkerPool& pool, const StageProgress& progress) {
   const std::string stage(design.name);
@@ -73,6 +92,7 @@ DesignedCodec DesignOne(const CodecDesign& design, const KvStatistics& statistic
 absl::StatusOr<Calibrated> Calibrate(const OpenedModel& model, absl::Span<const int32_t> ids,
                                      const CalibrateOptions& options, const StageProgress& progress) {
   NIBBLE_RETURN_IF_ERROR(CheckContext(model, options.chunks.context));
+  NIBBLE_RETURN_IF_ERROR(RequireAtLeast("chunks", options.chunks.most, 1));
   NIBBLE_ASSIGN_OR_RETURN(const auto chunks, SpreadChunks(model, ids, options.chunks));
   NIBBLE_ASSIGN_OR_RETURN(const EngineOptions engine_options, OptionsFor(options.mode));
   NIBBLE_ASSIGN_OR_RETURN(const simd::Isa isa, simd::ChooseIsa(engine_options.isa));
@@ -85,6 +105,7 @@ absl::StatusOr<Calibrated> Calibrate(const OpenedModel& model, absl::Span<const 
   collect.isa = isa;
   KvCollector collector(model.file, collect, *pool);
   NIBBLE_RETURN_IF_ERROR(Collect(model, chunks, options, collector, progress));
+  NIBBLE_RETURN_IF_ERROR(CheckStatistics(collector.statistics()));
   DesignOptions design;
   design.seed = options.seed;
   design.isa = isa;

@@ -11,7 +11,7 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> CutChunks(absl::Span<const int
   const int64_t count = std::min(options.most, static_cast<int64_t>(ids.size()) / options.context);
   if (count < 1) {
     return absl::InvalidArgumentError(
-        absl::StrCat("the text has ", ids.size(), " tokens, fewer than one chunk of ", options.context));
+        absl::StrCat("the text has ", ids.size(), " tokens, fewer than one chunk of --context=", options.context));
   }
   std::vector<std::vector<int32_t>> chunks;
   for (int64_t i = 0; i < count; ++i) {
