@@ -6,7 +6,8 @@
 // stream's own energy. Summed over the queries that read the token sealed:
 //   value t: w_t e G e,   w_t = sum_i p_it^2 / |x_i|^2
 //   key t:   sum_i scale^2 p_it^2 (v_t - o_i) G (v_t - o_i) / |x_i|^2 (q_i . e)^2
-// so the metric of keys is the second moment of the queries under those weights, in the frame of the key's page.
+// so the metric of keys is the second moment of the queries under those weights, in the frame of the key's page. The
+// slope of a softcap is left out.
 #ifndef NIBBLE_ENGINE_QUANT_CALIBRATION_ATTENTION_SENSITIVITY_H_
 #define NIBBLE_ENGINE_QUANT_CALIBRATION_ATTENTION_SENSITIVITY_H_
 

@@ -18,7 +18,7 @@ struct Klt {
 };
 
 // `shrinkage` of the metric goes to its mean diagonal. REQUIRES: statistics.weight > 0 and a metric with a positive
-// trace.
+// trace; shrinkage > 0 where the metric is singular.
 Klt MakeKlt(const VectorStatistics& statistics, double shrinkage);
 
 // The metric shrunk and scaled to a trace of `dim`, [dim, dim].
