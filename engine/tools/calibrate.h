@@ -32,9 +32,9 @@ struct Calibrated {
 // Told what is being done, and how much of it is.
 using StageProgress = std::function<void(const std::string& stage, int64_t done, int64_t all)>;
 
-// A function of the model, the ids and the options (the threads and the instruction set change no bit). INVALID_ARGUMENT
-// for a text or a context that is too short or more than the model's, naming the flag; FAILED_PRECONDITION for a model
-// whose keys, values or queries are not finite.
+// A function of the model, the ids and the options (the threads and the instruction set change no bit).
+// INVALID_ARGUMENT for a text or a context that is too short or more than the model's, naming the flag;
+// FAILED_PRECONDITION for a model whose keys, values or queries are not finite.
 absl::StatusOr<Calibrated> Calibrate(const OpenedModel& model, absl::Span<const int32_t> ids,
                                      const CalibrateOptions& options, const StageProgress& progress);
 

@@ -46,9 +46,10 @@ CalibrateOptions Options(std::vector<std::string> designs) {
 }
 
 std::vector<DesignedCodec> CalibrateTiny(const OpenedModel& model, const CalibrateOptions& options) {
-  absl::StatusOr<std::vector<DesignedCodec>> codecs = Calibrate(model, SomeIds(700), options, NoProgress);
-  EXPECT_THAT(codecs, IsOk());
-  return *std::move(codecs);
+  absl::StatusOr<Calibrated> calibrated = Calibrate(model, SomeIds(700), options, NoProgress);
+  EXPECT_THAT(calibrated, IsOk());
+  EXPECT_EQ(calibrated->tokens, 600);
+  return std::move(calibrated->codecs);
 }
 
 // All numbers, one after another.
