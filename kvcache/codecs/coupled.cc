@@ -6,6 +6,7 @@
 
 #include "kvcache/base/status_macros.h"
 #include "kvcache/codecs/coupled_tables.h"
+#include "kvcache/simd/prefetch.h"
 #include "kvcache/simd/targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -167,6 +168,12 @@ class Coupled final : public PageCodec {
     ScoreCall call = {&keys, &Turns(head), prepared, cells, run.first_index, 0, scores, score_stride};
     for (size_t first = 0; first < run.pages.size(); first += kPagesAtOnce) {
       const auto fetch = FetchOf<KeyCell>(keys, run.pages.subspan(first, kPagesAtOnce), 0, cells);
+      for (const std::byte* page : run.pages.subspan(first + fetch.pages, kPagesAtOnce)) {
+        simd::PrefetchBytes(page, keys.code_bytes());
+      }
+      for (const std::byte* page : run.pages.subspan(first, kPagesAtOnce)) {  // values, for Mix
+        simd::PrefetchBytes(page + keys.code_bytes(), Values(head).code_bytes());
+      }
       FetchKeys(keys, fetch);
       call.pages = fetch.pages;
       int row = 0;

@@ -15,6 +15,7 @@
 
 #include "kvcache/codecs/lane_dots-inl.h"
 #include "kvcache/page.h"
+#include "kvcache/simd/prefetch.h"
 
 #if HWY_TARGET == HWY_AVX3_DL
 NIBBLE_BEFORE_VNNI_NAMESPACE();
@@ -38,9 +39,7 @@ inline constexpr int kMaxRows = 3;
 // Pages that kernels take together.
 inline constexpr int kPagesAtOnce = 4;
 
-HWY_INLINE void PrefetchBytes(const void* first, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(first) + i);
-}
+using simd::PrefetchBytes;
 
 // The values' half of one head's page, parameters as floats: [group][token].
 struct ValuePage {
