@@ -114,7 +114,7 @@ void KvCollector::OnAttention(const ObservedAttention& attention) {
                                     HeadOf(attention.qkv, (heads + kv_heads + h) * dim)});
   }
   std::vector<QueryHeadSensitivity> sensitivities(static_cast<size_t>(heads));
-  const PageFrame& frame = frames_[static_cast<size_t>(frame_of_layer_[static_cast<size_t>(attention.layer)])];
+  const SpanFrame& frame = frames_[static_cast<size_t>(frame_of_layer_[static_cast<size_t>(attention.layer)])];
   pool_.ParallelFor(heads, [&](int64_t h, int) {
     const QueryHeadTrace trace = {HeadOf(attention.qkv, h * dim),
                                   HeadOf(attention.attended, h * dim),
@@ -160,7 +160,7 @@ void KvCollector::AddHead(const ObservedAttention& attention, const KvBlocks& bl
     values.AddMetric(std::vector<double>(gram.begin(), gram.end()), weight);
   }
   RowMatrixF vectors(tokens, dim);
-  const PageFrame& frame = frames_[static_cast<size_t>(frame_of_layer_[layer])];
+  const SpanFrame& frame = frames_[static_cast<size_t>(frame_of_layer_[layer])];
   for (int64_t t = 0; t < tokens; ++t) {
     std::copy_n(blocks.trace().keys.row(t), dim, vectors.row(t).data());
     frame.TurnBack(t / kv::kPageTokens, vectors.row(t).data());

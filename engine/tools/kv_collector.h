@@ -13,7 +13,7 @@
 #include "engine/backends/cpu/worker_pool.h"
 #include "engine/models/attention_observer.h"
 #include "engine/quant/calibration/attention_sensitivity.h"
-#include "engine/quant/calibration/page_frame.h"
+#include "engine/quant/calibration/span_frame.h"
 #include "engine/quant/calibration/vector_statistics.h"
 #include "engine/weights/model_file.h"
 
@@ -52,7 +52,7 @@ class KvCollector : public AttentionObserver {
   const ModelFile& file_;
   const KvCollectorOptions options_;
   WorkerPool& pool_;
-  std::vector<PageFrame> frames_;    // of the model's ropes
+  std::vector<SpanFrame> frames_;    // of the model's ropes
   std::vector<int> frame_of_layer_;  // [layers]
   int64_t keep_ = 0;                 // vectors of a head and sequence
   int64_t calls_ = 0;

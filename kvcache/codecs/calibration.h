@@ -1,7 +1,7 @@
 // What `nibble calibrate` found out about one model for one coupled codec, as plain numbers: for every layer, K and V,
 // and KV head a linear transform and codebooks. engine/quant reads and writes it as a `.nibblekv` file.
 //
-// A vector x of one head (keys turned back by RoPE to the start of their page; values as they are) has coefficients
+// A vector x of one head (keys turned back by RoPE to the start of their span; values as they are) has coefficients
 //   z = analysis * (x - mean)         and is restored as         x' = synthesis * z' + mean,
 // z' being made of the nearest centroid of each group of coefficients. Coefficients outside every group are not kept:
 // they have no row in `analysis`. For `cq*`, mean is 0 and both transforms are the identity. The transforms are
@@ -15,6 +15,9 @@
 
 namespace nibble::kv {
 
+// Pages of a span, counted from position 0: its keys are turned back to one position, so that a query is brought into
+// their frame once for all of them.
+inline constexpr int kSpanPages = 8;
 inline constexpr int kCentroids = 256;  // of each group: a code is one byte
 
 struct HeadCode {

@@ -27,8 +27,11 @@ namespace kv {
 namespace HWY_NAMESPACE {
 namespace {
 
+// Rows that meet a page's cells together, and rows that are multiplied by the matrix together.
 constexpr int kRowsAtOnce = 3;
-constexpr int kMaxRowPages = kPagesAtOnce * kRowsAtOnce;
+constexpr int kQueriesAtOnce = 6;
+// Rows that are brought into a span's frame before its pages are read.
+constexpr int kBlockRows = 48;
 // A head whose pairs do not fill a multiple of 16 grows by as much as twice 15, and by 31 for what is left.
 constexpr int kMaxTurned = kMaxCoupledHeadDim + 64;
 
@@ -47,7 +50,7 @@ QueryScale ScaleOfSquare(I16 largest_square, int head_dim) {
   return {limit / norm, norm * (1.0f / limit)};
 }
 
-void PrepareQuery(const PageTurns& turns, int head_dim, const float* query, float* prepared) {
+void PrepareQuery(const SpanTurns& turns, int head_dim, const float* query, float* prepared) {
   for (int i = 0; i < turns.size(); ++i) prepared[i] = turns.channel(i) < 0 ? 0.0f : query[turns.channel(i)];
   I16 largest = SetInt(0);
   for (int i = 0; i < 2 * turns.lanes(); i += 32) {
@@ -64,20 +67,18 @@ void PrepareQuery(const PageTurns& turns, int head_dim, const float* query, floa
   prepared[turns.size()] = scale.scale;
 }
 
-// Queries on pages, each pair of the two being a row: what meets the cells of that page.
-struct RowPages {
-  HWY_ALIGN int16_t x[kMaxRowPages * kMaxTurned];
-  HWY_ALIGN uint8_t operands[kMaxRowPages * kMaxCoupledHeadDim * 2];
-  float query_scale[kMaxRowPages], bias[kMaxRowPages], scale[kMaxRowPages];
-  int32_t offset[kMaxRowPages];  // what the cells' offset adds to a dot product
+// Queries in the frame of a span: what meets the cells of its pages.
+struct SpanQueries {
+  HWY_ALIGN uint8_t operands[kBlockRows * kMaxCoupledHeadDim * 2];
+  float bias[kBlockRows], scale[kBlockRows];
+  int32_t offset[kBlockRows];  // what the cells' offset adds to a dot product
 };
 
-// Turns a prepared query back and rounds it.
-HWY_INLINE void TurnQuery(const KeyTables& keys, const PageTurns& turns, const float* prepared, int64_t page, int row,
-                          RowPages* rows) {
-  const float *mean = keys.turned_mean.data.get(), *cosines = turns.cosines(page), *sines = turns.sines(page);
+// Turns a prepared query back and rounds it to x; returns its product with the mean.
+HWY_INLINE float TurnQuery(const KeyTables& keys, const SpanTurns& turns, const float* prepared, int64_t span,
+                           int16_t* x) {
+  const float *mean = keys.turned_mean.data.get(), *cosines = turns.cosines(span), *sines = turns.sines(span);
   V16 product = Zero();
-  int16_t* x = rows->x + row * turns.size();
   int i = 0;
   for (; i < 2 * turns.lanes(); i += 32) {
     const TurnedPair turned =
@@ -90,22 +91,19 @@ HWY_INLINE void TurnQuery(const KeyTables& keys, const PageTurns& turns, const f
     StoreInTurn(NearestInt(a), NearestInt(b), x + i);
     product = Fma(b, Load(mean + i + 16), Fma(a, Load(mean + i), product));
   }
-  rows->query_scale[row] = prepared[turns.size()];
-  rows->bias[row] = SumLanes(product) * rows->query_scale[row];
+  return SumLanes(product);
 }
 
-// The product with `m` of rows [first, first + kRows), kPanels panels at a time: y, [rows][width].
+// The product of rows of x with `m`, kPanels panels at a time: y, [rows][width].
 template <int kRows, int kPanels>
-HWY_INLINE void MultiplyPanels(const KeyTables& keys, int turned, const RowPages& rows, int first, int panel,
-                               float* y) {
+HWY_INLINE void MultiplyPanels(const KeyTables& keys, int turned, const int16_t* x, int panel, float* y) {
   const int width = OperandWidth(keys);
   I16 dots[kRows][kPanels];
-  PairDots<kRows, kPanels>(keys.matrix.data.get() + panel * 16 * turned, 16 * turned, turned / 2,
-                           rows.x + first * turned, turned, dots);
+  PairDots<kRows, kPanels>(keys.matrix.data.get() + panel * 16 * turned, 16 * turned, turned / 2, x, turned, dots);
   NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
     NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) {
       const int j = (panel + p) * 16;
-      Store(Mul(ToFloat(dots[r][p]), Load(keys.row_scales.data.get() + j)), y + (first + r) * width + j);
+      Store(Mul(ToFloat(dots[r][p]), Load(keys.row_scales.data.get() + j)), y + r * width + j);
     }
   }
 }
@@ -113,26 +111,27 @@ HWY_INLINE void MultiplyPanels(const KeyTables& keys, int turned, const RowPages
 inline constexpr int kPanelsAtOnce = kParts == 1 ? 4 : 1;
 
 template <int kRows>
-void Multiply(const KeyTables& keys, int turned, const RowPages& rows, int first, float* y) {
+void Multiply(const KeyTables& keys, int turned, const int16_t* x, float* y) {
   const int panels = keys.padded / 16;
   int panel = 0;
   for (; panel + kPanelsAtOnce <= panels; panel += kPanelsAtOnce) {
-    MultiplyPanels<kRows, kPanelsAtOnce>(keys, turned, rows, first, panel, y);
+    MultiplyPanels<kRows, kPanelsAtOnce>(keys, turned, x, panel, y);
   }
-  for (; panel < panels; ++panel) MultiplyPanels<kRows, 1>(keys, turned, rows, first, panel, y);
+  for (; panel < panels; ++panel) MultiplyPanels<kRows, 1>(keys, turned, x, panel, y);
   const int width = OperandWidth(keys);
   for (int j = keys.padded; j < width; j += 16) {
-    for (int r = 0; r < kRows; ++r) Store(Zero(), y + (first + r) * width + j);
+    for (int r = 0; r < kRows; ++r) Store(Zero(), y + r * width + j);
   }
 }
 
-// Rounds y, [width], to operands. Its numbers are finite: checked calibrations and prepared queries leave no other.
-HWY_INLINE void RoundOperands(const float* y, int width, int row, RowPages* rows) {
+// Rounds y, [width], to a row's operands. Its numbers are finite: checked calibrations and prepared queries leave no
+// other.
+HWY_INLINE void RoundOperands(const float* y, int width, int row, float query_scale, SpanQueries* queries) {
   I16 largest = SetInt(0);
   for (int j = 0; j < width; j += 16) largest = MaxInt(largest, MagnitudeBits(Load(y + j)));
   const OperandScale s = ScaleOfLargest<true, true>(LargestLane(largest));
-  rows->scale[row] = s.scale * rows->query_scale[row];
-  rows->offset[row] = -kKeyOffset * StoreKeyOperands(y, width, Set(s.inverse), rows->operands + row * 2 * width);
+  queries->scale[row] = s.scale * query_scale;
+  queries->offset[row] = -kKeyOffset * StoreKeyOperands(y, width, Set(s.inverse), queries->operands + row * 2 * width);
 }
 
 class Coupled final : public PageCodec {
@@ -147,7 +146,7 @@ class Coupled final : public PageCodec {
     HWY_ALIGN float x[kMaxCoupledHeadDim * kPageTokens];
     const int dim = tables_.head_dim;
     auto* codes = reinterpret_cast<uint8_t*>(out);
-    LoadKeys(raw, dim, Turns(head), page_index, x);
+    LoadKeys(raw, dim, Turns(head), page_index / kSpanPages, x);
     EncodeHead(Keys(head), dim, x, true, codes);
     LoadValues(raw + static_cast<int64_t>(dim) * kPageTokens, dim, x);
     EncodeHead(Values(head), dim, x, false, codes + Keys(head).code_bytes());
@@ -163,23 +162,17 @@ class Coupled final : public PageCodec {
 
   void Scores(HeadId head, const PageRun& run, const float* prepared, int rows, float* scores,
               int64_t score_stride) const final {
-    const KeyTables& keys = Keys(head);
-    HWY_ALIGN KeyCell cells[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];
-    ScoreCall call = {&keys, &Turns(head), prepared, cells, run.first_index, 0, scores, score_stride};
-    for (size_t first = 0; first < run.pages.size(); first += kPagesAtOnce) {
-      const auto fetch = FetchOf<KeyCell>(keys, run.pages.subspan(first, kPagesAtOnce), 0, cells);
-      for (const std::byte* page : run.pages.subspan(first + fetch.pages, kPagesAtOnce)) {
-        simd::PrefetchBytes(page, keys.code_bytes());
+    SpanQueries queries;
+    int64_t first = 0;
+    while (first < static_cast<int64_t>(run.pages.size())) {
+      const int64_t span = (run.first_index + first) / kSpanPages;
+      const auto pages = run.pages.subspan(first, (span + 1) * kSpanPages - run.first_index - first);
+      for (int row = 0; row < rows; row += kBlockRows) {
+        const int count = std::min(kBlockRows, rows - row);
+        EnterSpan(head, span, prepared + row * query_floats(), count, &queries);
+        ScoreSpan(head, pages, queries, count, scores + row * score_stride + first * kPageTokens, score_stride);
       }
-      for (const std::byte* page : run.pages.subspan(first, kPagesAtOnce)) {  // values, for Mix
-        simd::PrefetchBytes(page + keys.code_bytes(), Values(head).code_bytes());
-      }
-      FetchKeys(keys, fetch);
-      call.pages = fetch.pages;
-      int row = 0;
-      for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) ScoreRows<kRowsAtOnce>(call, row);
-      for (; row < rows; ++row) ScoreRows<1>(call, row);
-      call.first_page += kPagesAtOnce, call.scores += kPagesAtOnce * kPageTokens;
+      first += static_cast<int64_t>(pages.size());
     }
   }
 
@@ -208,16 +201,6 @@ class Coupled final : public PageCodec {
   }
 
  private:
-  struct ScoreCall {
-    const KeyTables* keys;
-    const PageTurns* turns;
-    const float* prepared;
-    const KeyCell* cells;  // of `pages` pages
-    int64_t first_page;
-    int pages;
-    float* scores;
-    int64_t score_stride;
-  };
   struct MixCall {
     const ValueTables* values;
     const ValueCell* cells;
@@ -229,7 +212,7 @@ class Coupled final : public PageCodec {
   size_t Index(HeadId head) const { return static_cast<size_t>(head.layer) * tables_.num_kv_heads + head.kv_head; }
   const KeyTables& Keys(HeadId head) const { return tables_.keys[Index(head)]; }
   const ValueTables& Values(HeadId head) const { return tables_.values[Index(head)]; }
-  const PageTurns& Turns(HeadId head) const { return tables_.turns[tables_.rope_of_layer[head.layer]]; }
+  const SpanTurns& Turns(HeadId head) const { return tables_.turns[tables_.rope_of_layer[head.layer]]; }
 
   template <typename Cell>
   static Fetch<Cell> FetchOf(const HeadTables& tables, absl::Span<const std::byte* const> pages, int64_t offset,
@@ -244,35 +227,71 @@ class Coupled final : public PageCodec {
   }
 
   template <int kRows>
-  void ScoreRows(const ScoreCall& call, int first_row) const {
-    const KeyTables& keys = *call.keys;
-    const int turned = call.turns->size(), width = OperandWidth(keys);
-    RowPages rows;
-    HWY_ALIGN float y[kMaxRowPages * kMaxCoupledHeadDim];
-    for (int p = 0; p < call.pages; ++p) {
-      for (int r = 0; r < kRows; ++r) {
-        const float* prepared = call.prepared + (first_row + r) * query_floats();
-        TurnQuery(keys, *call.turns, prepared, call.first_page + p, p * kRows + r, &rows);
+  void EnterRows(HeadId head, int64_t span, const float* prepared, int first_row, SpanQueries* queries) const {
+    const KeyTables& keys = Keys(head);
+    const SpanTurns& turns = Turns(head);
+    const int width = OperandWidth(keys);
+    HWY_ALIGN int16_t x[kRows * kMaxTurned];
+    HWY_ALIGN float y[kRows * kMaxCoupledHeadDim];
+    for (int r = 0; r < kRows; ++r) {
+      const float* query = prepared + (first_row + r) * query_floats();
+      queries->bias[first_row + r] = TurnQuery(keys, turns, query, span, x + r * turns.size()) * query[turns.size()];
+    }
+    Multiply<kRows>(keys, turns.size(), x, y);
+    for (int r = 0; r < kRows; ++r) {
+      const float query_scale = prepared[(first_row + r) * query_floats() + turns.size()];
+      RoundOperands(y + r * width, width, first_row + r, query_scale, queries);
+    }
+  }
+
+  // Brings queries into the frame of a span.
+  void EnterSpan(HeadId head, int64_t span, const float* prepared, int rows, SpanQueries* queries) const {
+    int row = 0;
+    for (; row + kQueriesAtOnce <= rows; row += kQueriesAtOnce) {
+      EnterRows<kQueriesAtOnce>(head, span, prepared, row, queries);
+    }
+    for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) EnterRows<kRowsAtOnce>(head, span, prepared, row, queries);
+    for (; row < rows; ++row) EnterRows<1>(head, span, prepared, row, queries);
+  }
+
+  // Pages of one span.
+  void ScoreSpan(HeadId head, absl::Span<const std::byte* const> pages, const SpanQueries& queries, int rows,
+                 float* scores, int64_t score_stride) const {
+    const KeyTables& keys = Keys(head);
+    HWY_ALIGN KeyCell cells[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];
+    for (size_t first = 0; first < pages.size(); first += kPagesAtOnce) {
+      const auto now = pages.subspan(first, kPagesAtOnce);
+      const auto fetch = FetchOf<KeyCell>(keys, now, 0, cells);
+      for (const std::byte* page : pages.subspan(first + now.size(), kPagesAtOnce)) {
+        simd::PrefetchBytes(page, keys.code_bytes());
+      }
+      for (const std::byte* page : now) {  // values, for Mix
+        simd::PrefetchBytes(page + keys.code_bytes(), Values(head).code_bytes());
+      }
+      FetchKeys(keys, fetch);
+      for (int p = 0; p < fetch.pages; ++p, scores += kPageTokens) {
+        int row = 0;
+        for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) {
+          ScoreRows<kRowsAtOnce>(keys, fetch.cells[p], queries, row, scores, score_stride);
+        }
+        for (; row < rows; ++row) ScoreRows<1>(keys, fetch.cells[p], queries, row, scores, score_stride);
       }
     }
-    if (call.pages == kPagesAtOnce) {
-      Multiply<kPagesAtOnce * kRows>(keys, turned, rows, 0, y);
-    } else {
-      Multiply<kRows>(keys, turned, rows, 0, y);
-    }
-    for (int row = 0; row < call.pages * kRows; ++row) RoundOperands(y + row * width, width, row, &rows);
-    for (int p = 0; p < call.pages; ++p) {
-      const KeyOperands operands = {rows.operands + p * kRows * 2 * width, 2 * width, width};
-      I16 dots[kRows][2];
-      KeyDots<kRows>(call.cells + p * keys.padded * kPageTokens, KeyFolds(keys), operands, dots);
-      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-        const int row = p * kRows + r;
-        float* out = call.scores + (first_row + r) * call.score_stride + p * kPageTokens;
-        NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
-          I16 dot;
-          NIBBLE_PARTS dot.v[i] = hn::Add(dots[r][half].v[i], hn::Set(I(), rows.offset[row]));
-          Store(Fma(ToFloat(dot), Set(rows.scale[row]), Set(rows.bias[row])), out + 16 * half);
-        }
+  }
+
+  template <int kRows>
+  static void ScoreRows(const KeyTables& keys, const KeyCell* cells, const SpanQueries& queries, int first_row,
+                        float* scores, int64_t score_stride) {
+    const int width = OperandWidth(keys);
+    I16 dots[kRows][2];
+    KeyDots<kRows>(cells, KeyFolds(keys), {queries.operands + first_row * 2 * width, 2 * width, width}, dots);
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+      const int row = first_row + r;
+      NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
+        I16 dot;
+        NIBBLE_PARTS dot.v[i] = hn::Add(dots[r][half].v[i], hn::Set(I(), queries.offset[row]));
+        Store(Fma(ToFloat(dot), Set(queries.scale[row]), Set(queries.bias[row])),
+              scores + row * score_stride + 16 * half);
       }
     }
   }

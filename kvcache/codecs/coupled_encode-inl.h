@@ -14,7 +14,7 @@
 
 #include "kvcache/codecs/coupled_tables.h"
 #include "kvcache/codecs/levels-inl.h"
-#include "kvcache/codecs/page_turns-inl.h"
+#include "kvcache/codecs/span_turns-inl.h"
 #include "kvcache/simd/vec16-inl.h"
 
 #if HWY_TARGET == HWY_AVX3_DL
@@ -29,10 +29,10 @@ namespace HWY_NAMESPACE {
 using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary of this target
 
 // x: [head_dim][32 tokens], from keys as the raw form has them, turned back.
-inline void LoadKeys(const uint16_t* raw, int head_dim, const PageTurns& turns, int64_t page, float* x) {
+inline void LoadKeys(const uint16_t* raw, int head_dim, const SpanTurns& turns, int64_t span, float* x) {
   for (int i = 0; i < head_dim * kPageTokens; i += 16) Store(LoadFinite(raw + i), x + i);
   for (int i = 0; i < turns.pairs(); ++i) {
-    const V16 cosine = Set(turns.cosines(page)[i]), sine = Set(turns.sines(page)[i]);
+    const V16 cosine = Set(turns.cosines(span)[i]), sine = Set(turns.sines(span)[i]);
     float *a = x + turns.first(i) * kPageTokens, *b = x + turns.second(i) * kPageTokens;
     for (int t = 0; t < kPageTokens; t += 16) {
       const TurnedPair turned = TurnBack(Load(a + t), Load(b + t), cosine, sine);

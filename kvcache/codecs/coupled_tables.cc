@@ -123,7 +123,7 @@ void FillHead(const HeadCode& code, uint8_t centroid_offset, HeadTables* tables)
 }
 
 // Row j of M, rounded: returns s[j].
-float RoundMatrixRow(const HeadCode& code, int j, const PageTurns& turns, int16_t* panel) {
+float RoundMatrixRow(const HeadCode& code, int j, const SpanTurns& turns, int16_t* panel) {
   const auto element = [&](int i) {
     const uint16_t half = code.synthesis[static_cast<int64_t>(i) * code.coefficients() + j];
     return double{simd::HalfToFloat(half)} * code.centroid_scale[j];
@@ -141,7 +141,7 @@ float RoundMatrixRow(const HeadCode& code, int j, const PageTurns& turns, int16_
   return scale;
 }
 
-KeyTables MakeKeys(const HeadCode& code, const PageTurns& turns) {
+KeyTables MakeKeys(const HeadCode& code, const SpanTurns& turns) {
   KeyTables keys;
   FillHead(code, 128, &keys);
   keys.turned_mean = Aligned<float>(turns.size());
@@ -214,7 +214,7 @@ CoupledTables::CoupledTables(const CodecModel& model, const Calibration& calibra
 
 int64_t CoupledTables::table_bytes() const {
   int64_t bytes = sizeof(*this) + BytesOf(rope_of_layer) + BytesOf(offsets) + BytesOf(keys) + BytesOf(values);
-  for (const PageTurns& turn : turns) bytes += turn.bytes();
+  for (const SpanTurns& turn : turns) bytes += turn.bytes();
   for (const KeyTables& k : keys) {
     bytes += k.bytes() + k.turned_mean.bytes() + k.matrix.bytes() + k.row_scales.bytes();
   }

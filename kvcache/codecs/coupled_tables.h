@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "hwy/aligned_allocator.h"
 #include "kvcache/codecs/codec.h"
-#include "kvcache/codecs/page_turns.h"
+#include "kvcache/codecs/span_turns.h"
 
 namespace nibble::kv {
 
@@ -77,7 +77,7 @@ struct CoupledTables {
   int64_t table_bytes() const;
 
   int num_kv_heads, head_dim;
-  std::vector<PageTurns> turns;    // [ropes]
+  std::vector<SpanTurns> turns;    // [ropes]
   std::vector<int> rope_of_layer;  // [layers]
   std::vector<KeyTables> keys;     // [layers * heads]
   std::vector<ValueTables> values;

@@ -1,6 +1,7 @@
 #include "engine/backends/cpu/attention.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace nibble::engine {
 namespace {
@@ -10,6 +11,12 @@ constexpr int64_t kMaxPartialFloats = int64_t{16} << 20;
 
 // Query rows of a tile: enough to share a page load, few enough that scores stay in the L2 cache.
 constexpr int kTileQueries = 48;
+
+// (assign() stores one float at a time.)
+void Clear(size_t count, std::vector<float>& floats) {
+  floats.resize(count);
+  std::memset(floats.data(), 0, count * sizeof(float));
+}
 
 int Group(const AttentionShape& shape) { return shape.num_heads / shape.num_kv_heads; }
 
@@ -129,8 +136,8 @@ void CpuAttention::RunSegment(const Tile& tile, const AttentionCall& call, int64
   ScoreSegment(tile, call, segment, pages, scratch);
   const int64_t tokens = (end_page - first_page) * kv::kPageTokens;
   partial.states.resize(queries);
-  partial.mixed.assign(static_cast<size_t>(queries) * dim, 0.0f);
-  if (codec_ != nullptr) partial.coded.assign(static_cast<size_t>(queries) * codec_->mix_floats(), 0.0f);
+  Clear(static_cast<size_t>(queries) * dim, partial.mixed);
+  if (codec_ != nullptr) Clear(static_cast<size_t>(queries) * codec_->mix_floats(), partial.coded);
   for (int q = 0; q < queries; ++q) {
     const Range visible = Visible(tile, call, q / group, start, tokens);
     float* scores = &scratch.scores[static_cast<size_t>(q) * kSegmentTokens];

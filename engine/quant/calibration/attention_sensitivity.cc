@@ -36,7 +36,7 @@ std::vector<float> ChannelMajor(const HeadRows& rows, int64_t tokens, int head_d
 // One query head at work.
 class QueryHead {
  public:
-  QueryHead(const KvBlocks& blocks, const QueryHeadTrace& trace, const PageFrame& frame, const SealedRule& rule,
+  QueryHead(const KvBlocks& blocks, const QueryHeadTrace& trace, const SpanFrame& frame, const SealedRule& rule,
             int stride, uint64_t seed, simd::Isa isa)
       : blocks_(blocks),
         kv_(blocks.trace()),
@@ -164,7 +164,7 @@ class QueryHead {
   const KvBlocks& blocks_;
   const KvHeadTrace& kv_;
   const QueryHeadTrace& trace_;
-  const PageFrame& frame_;
+  const SpanFrame& frame_;
   const SealedRule rule_;
   const int stride_;
   SeededRandom random_;
@@ -189,7 +189,7 @@ KvBlocks::KvBlocks(const KvHeadTrace& trace)
       keys_(ChannelMajor(trace.keys, trace.tokens, trace.head_dim, pages_)),
       values_(ChannelMajor(trace.values, trace.tokens, trace.head_dim, pages_)) {}
 
-QueryHeadSensitivity MeasureQueryHead(const KvBlocks& blocks, const QueryHeadTrace& trace, const PageFrame& frame,
+QueryHeadSensitivity MeasureQueryHead(const KvBlocks& blocks, const QueryHeadTrace& trace, const SpanFrame& frame,
                                       const SealedRule& rule, int query_stride, uint64_t seed, simd::Isa isa) {
   return QueryHead(blocks, trace, frame, rule, query_stride, seed, isa).Run();
 }

@@ -6,7 +6,7 @@
 // stream's own energy. Summed over the queries that read the token sealed:
 //   value t: w_t e G e,   w_t = sum_i p_it^2 / |x_i|^2
 //   key t:   sum_i scale^2 p_it^2 (v_t - o_i) G (v_t - o_i) / |x_i|^2 (q_i . e)^2
-// so the metric of keys is the second moment of the queries under those weights, in the frame of the key's page. The
+// so the metric of keys is the second moment of the queries under those weights, in the frame of the key's span. The
 // slope of a softcap is left out.
 #ifndef NIBBLE_ENGINE_QUANT_CALIBRATION_ATTENTION_SENSITIVITY_H_
 #define NIBBLE_ENGINE_QUANT_CALIBRATION_ATTENTION_SENSITIVITY_H_
@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "engine/quant/calibration/page_frame.h"
+#include "engine/quant/calibration/span_frame.h"
 #include "kvcache/simd/isa.h"
 
 namespace nibble::engine {
@@ -76,7 +76,7 @@ class KvBlocks {
 
 // Looks at every `query_stride`-th query (a divisor of 32); weights are scaled up by it. Which queries, and which
 // pages' frames each is counted in, follows from `seed`. `frame` holds the sequence's pages.
-QueryHeadSensitivity MeasureQueryHead(const KvBlocks& blocks, const QueryHeadTrace& trace, const PageFrame& frame,
+QueryHeadSensitivity MeasureQueryHead(const KvBlocks& blocks, const QueryHeadTrace& trace, const SpanFrame& frame,
                                       const SealedRule& rule, int query_stride, uint64_t seed, simd::Isa isa);
 
 }  // namespace nibble::engine

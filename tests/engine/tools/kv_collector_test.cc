@@ -135,7 +135,7 @@ class Collected : public testing::TestWithParam<const char*> {
     trace.window = recorder_->seen.window;
     return MeasureQueryHead(blocks, trace, Frame(), SealedRule(), 1, 7, simd::SupportedIsas().back());
   }
-  PageFrame Frame() const {
+  SpanFrame Frame() const {
     const kv::CodecModel codec_model = CodecModelOf(config_);
     return {codec_model.ropes[static_cast<size_t>(codec_model.rope_of_layer[static_cast<size_t>(layer_)])],
             kv::PagesFor(kTokens)};
@@ -163,7 +163,7 @@ TEST_P(Collected, IsTheSumOfItsQueryHeads) {
   const KvStatistics& statistics = collector_->statistics();
   ASSERT_EQ(statistics.layers.size(), static_cast<size_t>(config_.num_layers));
   const Floats shares = Shares();
-  const PageFrame frame = Frame();
+  const SpanFrame frame = Frame();
   const size_t cols = (heads_ + 2 * kv_heads_) * dim_;
   for (size_t kv_head = 0; kv_head < kv_heads_; ++kv_head) {
     Doubles key_weights(kTokens), value_weights(kTokens), value_metric(dim_ * dim_);

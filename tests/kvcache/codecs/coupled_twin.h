@@ -24,10 +24,11 @@ class CoupledTwin {
   int key_bytes() const { return 32 * keys_.groups(); }
   int head_bytes() const { return key_bytes() + 32 * values_.groups(); }
 
-  // Turned back by position 32 * page.
+  // Turned back by the first position of the span of eight pages.
   Floats TurnBack(Floats x, int64_t page) const {
     for (int i = 0; i < pairs(); ++i) {
-      const simd::SineCosine turn = simd::PortableSineCosine(32.0 * static_cast<double>(page) * rope_.frequencies[i]);
+      const simd::SineCosine turn =
+          simd::PortableSineCosine(256.0 * static_cast<double>(page / 8) * rope_.frequencies[i]);
       const auto sine = static_cast<float>(turn.sine), cosine = static_cast<float>(turn.cosine);
       float &a = x[First(i)], &b = x[Second(i)];
       const float turned = std::fma(b, sine, a * cosine);

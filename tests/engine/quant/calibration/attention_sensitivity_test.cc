@@ -93,7 +93,7 @@ struct Head {
     trace.scale = scale;
     trace.softcap = shape.softcap;
     trace.window = shape.window;
-    return MeasureQueryHead(blocks, trace, PageFrame(rope, blocks.pages()), shape.rule, query_stride, seed, isa);
+    return MeasureQueryHead(blocks, trace, SpanFrame(rope, blocks.pages()), shape.rule, query_stride, seed, isa);
   }
 
   // (v_t - o_i) G (v_t - o_i)
@@ -124,7 +124,7 @@ struct Expected {
 Expected Naive(const Head& head) {
   const int64_t tokens = head.shape.tokens;
   const SealedRule& rule = head.shape.rule;
-  const PageFrame frame(head.rope, (tokens + 31) / 32);
+  const SpanFrame frame(head.rope, (tokens + 31) / 32);
   Expected e;
   e.value_weights.resize(static_cast<size_t>(tokens));
   e.key_weights.resize(static_cast<size_t>(tokens));

@@ -1,5 +1,5 @@
-// Keys turned back carry RoPE by the position in their page alone.
-#include "engine/quant/calibration/page_frame.h"
+// Keys turned back carry RoPE by the position in their span alone.
+#include "engine/quant/calibration/span_frame.h"
 
 #include <cmath>
 #include <random>
@@ -10,11 +10,11 @@ namespace nibble::engine {
 namespace {
 
 constexpr int kDim = 24, kPairs = 8;  // eight channels do not turn
-constexpr int64_t kPages = 5;
+constexpr int64_t kPages = 19;
 
-class PageFrames : public testing::TestWithParam<bool> {
+class SpanFrames : public testing::TestWithParam<bool> {
  protected:
-  PageFrames() {
+  SpanFrames() {
     rope_.interleaved = GetParam();
     for (int i = 0; i < kPairs; ++i) rope_.frequencies.push_back(std::pow(0.02, i / 8.0));
   }
@@ -42,10 +42,10 @@ class PageFrames : public testing::TestWithParam<bool> {
   std::mt19937 random_{7};
 };
 
-TEST_P(PageFrames, AKeyTurnedBackHasRopeByItsPlaceInThePage) {
-  const PageFrame frame(rope_, kPages);
+TEST_P(SpanFrames, AKeyTurnedBackHasRopeByItsPlaceInTheSpan) {
+  const SpanFrame frame(rope_, kPages);
   for (int64_t position = 0; position < kPages * 32; position += 3) {
-    const std::vector<float> key = Normal(), want = Turn(key, position % 32);
+    const std::vector<float> key = Normal(), want = Turn(key, position % 256);
     std::vector<float> turned = Turn(key, position);
     frame.TurnBack(position / 32, turned.data());
     for (size_t d = 0; d < kDim; ++d) EXPECT_NEAR(turned[d], want[d], 2e-6) << "channel " << d << " at " << position;
@@ -53,8 +53,8 @@ TEST_P(PageFrames, AKeyTurnedBackHasRopeByItsPlaceInThePage) {
   }
 }
 
-TEST_P(PageFrames, ScoresStay) {
-  const PageFrame frame(rope_, kPages);
+TEST_P(SpanFrames, ScoresStay) {
+  const SpanFrame frame(rope_, kPages);
   for (int64_t page = 0; page < kPages; ++page) {
     std::vector<float> query = Normal(), key = Normal();
     const auto score = [&] {
@@ -69,7 +69,7 @@ TEST_P(PageFrames, ScoresStay) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, PageFrames, testing::Bool());
+INSTANTIATE_TEST_SUITE_P(Layouts, SpanFrames, testing::Bool());
 
 }  // namespace
 }  // namespace nibble::engine

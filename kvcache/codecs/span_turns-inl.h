@@ -1,11 +1,11 @@
-// Turning vectors of pairs back by a page's angle.
+// Turning vectors of pairs back by a span's angle.
 //
 // Include inside a file that Highway's foreach_target compiles for each target.
-#if defined(NIBBLE_KVCACHE_CODECS_PAGE_TURNS_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef NIBBLE_KVCACHE_CODECS_PAGE_TURNS_INL_H_
-#undef NIBBLE_KVCACHE_CODECS_PAGE_TURNS_INL_H_
+#if defined(NIBBLE_KVCACHE_CODECS_SPAN_TURNS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef NIBBLE_KVCACHE_CODECS_SPAN_TURNS_INL_H_
+#undef NIBBLE_KVCACHE_CODECS_SPAN_TURNS_INL_H_
 #else
-#define NIBBLE_KVCACHE_CODECS_PAGE_TURNS_INL_H_
+#define NIBBLE_KVCACHE_CODECS_SPAN_TURNS_INL_H_
 #endif
 
 #include "kvcache/simd/vec16-inl.h"
@@ -44,4 +44,4 @@ HWY_INLINE TurnedPair TurnBack(V16 a, V16 b, V16 cosine, V16 sine) {
 }  // namespace nibble
 HWY_AFTER_NAMESPACE();
 
-#endif  // NIBBLE_KVCACHE_CODECS_PAGE_TURNS_INL_H_
+#endif  // NIBBLE_KVCACHE_CODECS_SPAN_TURNS_INL_H_

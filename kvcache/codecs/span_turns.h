@@ -1,7 +1,7 @@
-// Cosines and sines that turn a query or key back by the RoPE angle of a page's first position, and the order of
+// Cosines and sines that turn a query or key back by the RoPE angle of a span's first position, and the order of
 // channels in which turning is a matter of whole vectors.
-#ifndef NIBBLE_KVCACHE_CODECS_PAGE_TURNS_H_
-#define NIBBLE_KVCACHE_CODECS_PAGE_TURNS_H_
+#ifndef NIBBLE_KVCACHE_CODECS_SPAN_TURNS_H_
+#define NIBBLE_KVCACHE_CODECS_SPAN_TURNS_H_
 
 #include <cstdint>
 #include <vector>
@@ -11,10 +11,10 @@
 namespace nibble::kv {
 
 // Thread: immutable after construction.
-class PageTurns {
+class SpanTurns {
  public:
-  // REQUIRES: 2 * rope.frequencies.size() <= head_dim.
-  PageTurns(const Rope& rope, int head_dim, int64_t pages);
+  // For the spans of `pages` pages. REQUIRES: 2 * rope.frequencies.size() <= head_dim.
+  SpanTurns(const Rope& rope, int head_dim, int64_t pages);
 
   // The channels of pair i.
   int pairs() const { return pairs_; }
@@ -27,9 +27,9 @@ class PageTurns {
   int size() const { return static_cast<int>(channels_.size()); }
   int channel(int i) const { return channels_[i]; }  // -1: filled up
 
-  // Of pair i on `page`: [lanes()], 1 and 0 where filled up.
-  const float* cosines(int64_t page) const { return turns_.data() + page * 2 * lanes_; }
-  const float* sines(int64_t page) const { return cosines(page) + lanes_; }
+  // Of pair i in `span`: [lanes()], 1 and 0 where filled up.
+  const float* cosines(int64_t span) const { return turns_.data() + span * 2 * lanes_; }
+  const float* sines(int64_t span) const { return cosines(span) + lanes_; }
 
   int64_t bytes() const {
     return static_cast<int64_t>(sizeof(*this) + channels_.capacity() * sizeof(int) + turns_.capacity() * sizeof(float));
@@ -39,9 +39,9 @@ class PageTurns {
   bool interleaved_;
   int pairs_, lanes_;
   std::vector<int> channels_;
-  std::vector<float> turns_;  // [pages][cosines, sines][lanes]
+  std::vector<float> turns_;  // [spans][cosines, sines][lanes]
 };
 
 }  // namespace nibble::kv
 
-#endif  // NIBBLE_KVCACHE_CODECS_PAGE_TURNS_H_
+#endif  // NIBBLE_KVCACHE_CODECS_SPAN_TURNS_H_
