@@ -32,6 +32,8 @@ constexpr int kRowsAtOnce = 3;
 constexpr int kQueriesAtOnce = 6;
 // Rows that are brought into a span's frame before its pages are read.
 constexpr int kBlockRows = 48;
+// Pages whose codes are on their way from memory.
+constexpr size_t kPagesAhead = 6;
 // A head whose pairs do not fill a multiple of 16 grows by as much as twice 15, and by 31 for what is left.
 constexpr int kMaxTurned = kMaxCoupledHeadDim + 64;
 
@@ -162,6 +164,10 @@ class Coupled final : public PageCodec {
 
   void Scores(HeadId head, const PageRun& run, const float* prepared, int rows, float* scores,
               int64_t score_stride) const final {
+    // Memory is slower than what is done with a page: the first ones come while queries enter their span.
+    for (const std::byte* page : run.pages.subspan(0, kPagesAhead)) {
+      simd::PrefetchBytes(page, Keys(head).code_bytes());
+    }
     SpanQueries queries;
     int64_t first = 0;
     while (first < static_cast<int64_t>(run.pages.size())) {
@@ -262,8 +268,10 @@ class Coupled final : public PageCodec {
     for (size_t first = 0; first < pages.size(); first += kPagesAtOnce) {
       const auto now = pages.subspan(first, kPagesAtOnce);
       const auto fetch = FetchOf<KeyCell>(keys, now, 0, cells);
-      for (const std::byte* page : pages.subspan(first + now.size(), kPagesAtOnce)) {
-        simd::PrefetchBytes(page, keys.code_bytes());
+      if (first + kPagesAhead < pages.size()) {
+        for (const std::byte* page : pages.subspan(first + kPagesAhead, kPagesAtOnce)) {
+          simd::PrefetchBytes(page, keys.code_bytes());
+        }
       }
       for (const std::byte* page : now) {  // values, for Mix
         simd::PrefetchBytes(page + keys.code_bytes(), Values(head).code_bytes());

@@ -73,50 +73,55 @@ void CpuAttention::MakeTiles(absl::Span<const SequenceRows> batch, const Attenti
 }
 
 void CpuAttention::RunTile(const Tile& tile, const AttentionCall& call, Scratch& scratch) {
-  LoadQueries(tile, call, scratch);
-  RunSegment(tile, call, tile.first_segment, scratch, scratch.running);
+  LoadQueries(tile, call, scratch.queries);
+  RunSegment(tile, call, tile.first_segment, scratch.queries, scratch, scratch.running);
   for (int64_t segment = tile.first_segment + 1; segment < tile.end_segment; ++segment) {
-    RunSegment(tile, call, segment, scratch, scratch.next);
-    JoinSegment(tile, call, segment, scratch.running, scratch.next);
+    RunSegment(tile, call, segment, scratch.queries, scratch, scratch.next);
+    for (int row = 0; row < tile.rows; ++row) JoinSegment(tile, call, row, segment, scratch.running, scratch.next);
   }
-  WriteOut(tile, call, scratch.running);
+  for (int row = 0; row < tile.rows; ++row) WriteOut(tile, call, row, scratch.running);
 }
 
 void CpuAttention::RunSplit(const AttentionCall& call) {
   work_.clear();
+  rows_.clear();
+  if (queries_.size() < tiles_.size()) queries_.resize(tiles_.size());
   for (size_t t = 0; t < tiles_.size(); ++t) {
-    tiles_[t].partial = static_cast<int64_t>(work_.size());
-    for (int64_t s = tiles_[t].first_segment; s < tiles_[t].end_segment; ++s) work_.emplace_back(t, s);
+    Tile& tile = tiles_[t];
+    tile.partial = static_cast<int64_t>(work_.size());
+    for (int64_t s = tile.first_segment; s < tile.end_segment; ++s) work_.emplace_back(t, s);
+    for (int row = 0; row < tile.rows; ++row) rows_.emplace_back(t, row);
+    LoadQueries(tile, call, queries_[t]);
   }
   if (partials_.size() < work_.size()) partials_.resize(work_.size());
   pool_.ParallelFor(static_cast<int64_t>(work_.size()), [&](int64_t i, int thread) {
-    const Tile& tile = tiles_[work_[i].first];
-    LoadQueries(tile, call, scratch_[thread]);
-    RunSegment(tile, call, work_[i].second, scratch_[thread], partials_[i]);
+    const auto [t, segment] = work_[i];
+    RunSegment(tiles_[t], call, segment, queries_[t], scratch_[thread], partials_[i]);
   });
-  pool_.ParallelFor(static_cast<int64_t>(tiles_.size()), [&](int64_t i, int) {
-    const Tile& tile = tiles_[i];
+  pool_.ParallelFor(static_cast<int64_t>(rows_.size()), [&](int64_t i, int) {
+    const auto [t, row] = rows_[i];
+    const Tile& tile = tiles_[t];
     Partial& running = partials_[tile.partial];
     for (int64_t segment = tile.first_segment + 1; segment < tile.end_segment; ++segment) {
-      JoinSegment(tile, call, segment, running, partials_[tile.partial + segment - tile.first_segment]);
+      JoinSegment(tile, call, static_cast<int>(row), segment, running,
+                  partials_[tile.partial + segment - tile.first_segment]);
     }
-    WriteOut(tile, call, running);
+    WriteOut(tile, call, static_cast<int>(row), running);
   });
 }
 
-void CpuAttention::LoadQueries(const Tile& tile, const AttentionCall& call, Scratch& scratch) {
+void CpuAttention::LoadQueries(const Tile& tile, const AttentionCall& call, Queries& queries) const {
   const int group = Group(call.shape), dim = call.shape.head_dim;
-  scratch.queries.resize(static_cast<size_t>(tile.rows) * group * dim);
+  queries.rows.resize(static_cast<size_t>(tile.rows) * group * dim);
   for (int r = 0; r < tile.rows; ++r) {
     const float* source = call.qkv.row(tile.first_row + r) + static_cast<int64_t>(tile.kv_head) * group * dim;
-    float* queries = &scratch.queries[static_cast<size_t>(r) * group * dim];
-    std::copy_n(source, group * dim, queries);
-    row_kernels_.scale(call.scale, group * dim, queries);
+    float* rows = &queries.rows[static_cast<size_t>(r) * group * dim];
+    std::copy_n(source, group * dim, rows);
+    row_kernels_.scale(call.scale, group * dim, rows);
   }
   if (codec_ == nullptr) return;
-  scratch.prepared.resize(static_cast<size_t>(tile.rows) * group * codec_->query_floats());
-  codec_->PrepareQueries({call.layer, tile.kv_head}, scratch.queries.data(), tile.rows * group,
-                         scratch.prepared.data());
+  queries.prepared.resize(static_cast<size_t>(tile.rows) * group * codec_->query_floats());
+  codec_->PrepareQueries({call.layer, tile.kv_head}, queries.rows.data(), tile.rows * group, queries.prepared.data());
 }
 
 CpuAttention::Range CpuAttention::Visible(const Tile& tile, const AttentionCall& call, int row, int64_t start,
@@ -126,19 +131,19 @@ CpuAttention::Range CpuAttention::Visible(const Tile& tile, const AttentionCall&
   return {std::clamp<int64_t>(earliest - start, 0, tokens), std::clamp<int64_t>(position + 1 - start, 0, tokens)};
 }
 
-void CpuAttention::RunSegment(const Tile& tile, const AttentionCall& call, int64_t segment, Scratch& scratch,
-                              Partial& partial) {
-  const int group = Group(call.shape), dim = call.shape.head_dim, queries = tile.rows * group;
+void CpuAttention::RunSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Queries& queries,
+                              Scratch& scratch, Partial& partial) {
+  const int group = Group(call.shape), dim = call.shape.head_dim, rows = tile.rows * group;
   const int64_t start = segment * kSegmentTokens, first_page = segment * kSegmentPages;
   const int64_t end_page = std::min(first_page + kSegmentPages, (tile.position + tile.rows - 1) / kv::kPageTokens + 1);
   const int64_t seen_from = Visible(tile, call, 0, start, kSegmentTokens).first / kv::kPageTokens + first_page;
   const Range pages = {seen_from, end_page};
-  ScoreSegment(tile, call, segment, pages, scratch);
+  ScoreSegment(tile, call, segment, pages, queries, scratch);
   const int64_t tokens = (end_page - first_page) * kv::kPageTokens;
-  partial.states.resize(queries);
-  Clear(static_cast<size_t>(queries) * dim, partial.mixed);
-  if (codec_ != nullptr) Clear(static_cast<size_t>(queries) * codec_->mix_floats(), partial.coded);
-  for (int q = 0; q < queries; ++q) {
+  partial.states.resize(rows);
+  Clear(static_cast<size_t>(rows) * dim, partial.mixed);
+  if (codec_ != nullptr) Clear(static_cast<size_t>(rows) * codec_->mix_floats(), partial.coded);
+  for (int q = 0; q < rows; ++q) {
     const Range visible = Visible(tile, call, q / group, start, tokens);
     float* scores = &scratch.scores[static_cast<size_t>(q) * kSegmentTokens];
     if (visible.first >= visible.last) {
@@ -166,22 +171,22 @@ kv::PageRun CpuAttention::SealedRun(const Tile& tile, const AttentionCall& call,
 }
 
 void CpuAttention::ScoreSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages,
-                                Scratch& scratch) {
-  const int dim = call.shape.head_dim, queries = tile.rows * Group(call.shape);
+                                const Queries& queries, Scratch& scratch) {
+  const int dim = call.shape.head_dim, rows = tile.rows * Group(call.shape);
   const kv::HeadId head = {call.layer, tile.kv_head};
-  scratch.scores.resize(static_cast<size_t>(queries) * kSegmentTokens);
+  scratch.scores.resize(static_cast<size_t>(rows) * kSegmentTokens);
   const auto scores_of = [&](int64_t page) {
     return &scratch.scores[(page - segment * kSegmentPages) * kv::kPageTokens];
   };
   const KvPool::PageRange sealed = SealedOf(tile, pages);
   for (int64_t page = pages.first; page < pages.last; ++page) {
     if (page >= sealed.first && page < sealed.end) continue;
-    raw_form_.scores({kv_.Raw(*tile.sequence, page, head), dim, scratch.queries.data(), dim, queries, scores_of(page),
-                      kSegmentTokens});
+    raw_form_.scores(
+        {kv_.Raw(*tile.sequence, page, head), dim, queries.rows.data(), dim, rows, scores_of(page), kSegmentTokens});
   }
   if (sealed.first < sealed.end) {
-    codec_->Scores(head, SealedRun(tile, call, sealed, scratch), scratch.prepared.data(), queries,
-                   scores_of(sealed.first), kSegmentTokens);
+    codec_->Scores(head, SealedRun(tile, call, sealed, scratch), queries.prepared.data(), rows, scores_of(sealed.first),
+                   kSegmentTokens);
   }
 }
 
@@ -222,12 +227,12 @@ void CpuAttention::MixPage(const Tile& tile, const AttentionCall& call, int64_t 
   }
 }
 
-void CpuAttention::JoinSegment(const Tile& tile, const AttentionCall& call, int64_t segment, Partial& running,
+void CpuAttention::JoinSegment(const Tile& tile, const AttentionCall& call, int row, int64_t segment, Partial& running,
                                const Partial& next) {
   const int group = Group(call.shape), dim = call.shape.head_dim;
   const int64_t start = segment * kSegmentTokens, coded = codec_ == nullptr ? 0 : codec_->mix_floats();
-  for (int q = 0; q < tile.rows * group; ++q) {
-    const Range before = Visible(tile, call, q / group, start - kSegmentTokens, kSegmentTokens);
+  const Range before = Visible(tile, call, row, start - kSegmentTokens, kSegmentTokens);
+  for (int q = row * group; q < (row + 1) * group; ++q) {
     if (before.first >= before.last) {  // the window begins later: nothing has been seen so far
       running.states[q] = next.states[q];
       std::copy_n(&next.mixed[q * dim], dim, &running.mixed[q * dim]);
@@ -240,20 +245,16 @@ void CpuAttention::JoinSegment(const Tile& tile, const AttentionCall& call, int6
   }
 }
 
-void CpuAttention::WriteOut(const Tile& tile, const AttentionCall& call, Partial& partial) {
-  const int group = Group(call.shape), dim = call.shape.head_dim;
+void CpuAttention::WriteOut(const Tile& tile, const AttentionCall& call, int row, Partial& partial) {
+  const int group = Group(call.shape), dim = call.shape.head_dim, first = row * group;
+  float* mixed = &partial.mixed[static_cast<size_t>(first) * dim];
   // By the rule's own measure, so that a row's bits do not depend on what its tile has seen.
   const KvPool::PageRange sealed = SealedOf(tile, {0, tile.position / kv::kPageTokens});
   if (sealed.first < sealed.end) {
-    codec_->FinishMix({call.layer, tile.kv_head}, partial.coded.data(), tile.rows * group, partial.mixed.data());
+    codec_->FinishMix({call.layer, tile.kv_head}, partial.coded.data() + first * codec_->mix_floats(), group, mixed);
   }
-  for (int r = 0; r < tile.rows; ++r) {
-    float* out = call.out.row(tile.first_row + r) + static_cast<int64_t>(tile.kv_head) * group * dim;
-    for (int h = 0; h < group; ++h) {
-      const int q = r * group + h;
-      kernels_.finish(partial.states[q], &partial.mixed[static_cast<size_t>(q) * dim], dim, out + h * dim);
-    }
-  }
+  float* out = call.out.row(tile.first_row + row) + static_cast<int64_t>(tile.kv_head) * group * dim;
+  for (int h = 0; h < group; ++h) kernels_.finish(partial.states[first + h], mixed + h * dim, dim, out + h * dim);
 }
 
 }  // namespace nibble::engine

@@ -63,8 +63,13 @@ class CpuAttention {
     std::vector<float> mixed;  // [queries, head_dim], of raw pages
     std::vector<float> coded;  // [queries, mix_floats], of sealed pages, in the codec's own space
   };
+  // A tile's queries, scaled, and as the codec takes them.
+  struct Queries {
+    std::vector<float> rows, prepared;
+  };
   struct Scratch {
-    std::vector<float> queries, prepared, scores;
+    Queries queries;
+    std::vector<float> scores;
     std::vector<const std::byte*> sealed;
     Partial running, next;
   };
@@ -77,17 +82,21 @@ class CpuAttention {
   bool PaysToSplit(const AttentionCall& call) const;
   void RunTile(const Tile& tile, const AttentionCall& call, Scratch& scratch);
   void RunSplit(const AttentionCall& call);
-  void LoadQueries(const Tile& tile, const AttentionCall& call, Scratch& scratch);
-  void RunSegment(const Tile& tile, const AttentionCall& call, int64_t segment, Scratch& scratch, Partial& partial);
-  void ScoreSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages, Scratch& scratch);
+  void LoadQueries(const Tile& tile, const AttentionCall& call, Queries& queries) const;
+  void RunSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Queries& queries,
+                  Scratch& scratch, Partial& partial);
+  void ScoreSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages,
+                    const Queries& queries, Scratch& scratch);
   void MixSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages, Scratch& scratch,
                   Partial& partial);
   void MixPage(const Tile& tile, const AttentionCall& call, int64_t page, const float* weights, Partial& partial);
   KvPool::PageRange SealedOf(const Tile& tile, const Range& pages) const;
   kv::PageRun SealedRun(const Tile& tile, const AttentionCall& call, const KvPool::PageRange& sealed,
                         Scratch& scratch) const;
-  void JoinSegment(const Tile& tile, const AttentionCall& call, int64_t segment, Partial& running, const Partial& next);
-  void WriteOut(const Tile& tile, const AttentionCall& call, Partial& partial);
+  // Of one row of the tile.
+  void JoinSegment(const Tile& tile, const AttentionCall& call, int row, int64_t segment, Partial& running,
+                   const Partial& next);
+  void WriteOut(const Tile& tile, const AttentionCall& call, int row, Partial& partial);
   static Range Visible(const Tile& tile, const AttentionCall& call, int row, int64_t start, int64_t tokens);
 
   const kv::RawForm& raw_form_;
@@ -98,8 +107,10 @@ class CpuAttention {
   const KvPool& kv_;
   std::vector<Tile> tiles_;
   std::vector<Scratch> scratch_;  // per thread
+  // Where segments run apart: of each tile, and of each tile and segment.
+  std::vector<Queries> queries_;
   std::vector<Partial> partials_;
-  std::vector<std::pair<int64_t, int64_t>> work_;  // (tile, segment)
+  std::vector<std::pair<int64_t, int64_t>> work_, rows_;  // (tile, segment) and (tile, row)
 };
 
 }  // namespace nibble::engine
