@@ -1,23 +1,32 @@
-// `int4`: the head's channels turned by a Hadamard matrix, keys less their page's mean, then signed 4-bit levels with
-// 8-bit scales per token and group of 32 channels; 4.75 bits for keys, 4.25 for values, 4.5 together. Bytes and
-// reading: symmetric-inl.h.
+// `int4`: keys per channel over the page's 32 tokens, 4-bit codes with an 8-bit scale and an f16 min; values turned by
+// a Hadamard matrix, then signed 4-bit levels with 8-bit scales per token and group of 32 channels. 4.75 bits for keys,
+// 4.25 for values, 4.5 together. Bytes and reading: channel_keys-inl.h with wide operands, symmetric_values-inl.h with
+// narrow ones; byte scales: scales-inl.h.
 //
-// Transform: the orthonormal Hadamard matrix in Sylvester's order over each block of the largest power of two that
-// divides head_dim (64: one block of 64; 96: three of 32): stages of width 1, 2, 4, … replace (a, b) by (a + b, a - b),
-// then everything is multiplied by 1 / sqrt(block) as a float. It spreads a head's outlying channels over all levels
-// (QuaRot, arXiv 2404.00456, section 4). What it cannot spread is what all tokens of a page share, in some models most
-// of a key: so that is kept apart, in f16 per channel and page, and paid for by scales of 8 bits in place of 16. Nine
-// tenths of what 4 bits cost a model is the error of keys, and without their mean it is a third.
+// Keys, per channel, as KIVI's (arXiv 2402.02750): channels are what outlies, and where some models have offsets larger
+// than all else, which a transform over the head would carry into every channel. A byte scale and the next are up to an
+// eighth apart, so the few near the range's are all tried. Of y, the 32 numbers, with range = largest - least:
+//   scales in turn    the smallest byte scale not below range / 15, then the next one below, then the next (at last 0)
+//   mins in turn      f16(fma(0.5, max(fma(-15, scale, range), 0), least)), so that both ends are clipped alike; then
+//                     f16(fma(1 / 32, sum of e, min)), which fits the codes of the first
+//   code = nearest((y - min) / scale), ties to even, within 0 .. 15; 0 where scale is 0
+//   e = fma(-scale, code, y - min)
+// The first scale and min whose sum of e^2 is least are taken; the first in turn are those of the range alone. f16
+// rounds to within +-65504.
 //
-// A scale is the upper bits of a half without its sign: byte u, five bits of exponent and three of fraction, stands for
-// the half whose bits are u << 7, the largest exponent being an ordinary one.
+// Values, transform: the orthonormal Hadamard matrix in Sylvester's order over each block of the largest power of two
+// that divides head_dim (64: one block of 64; 96: three of 32): stages of width 1, 2, 4, … replace (a, b) by
+// (a + b, a - b), then everything is multiplied by 1 / sqrt(block) as a float. It spreads a head's outlying channels
+// over all levels (QuaRot, arXiv 2404.00456, section 4).
 //
-// Encoding, per token and group, y the transformed channels: first = max(largest y / 7.5, largest -y / 8.5);
+// Values' levels, per token and group, y the transformed channels: first = max(largest y / 7.5, largest -y / 8.5);
 // level = nearest(y / first), ties to even, within -8 .. 7; fit = (sum of level * y) / (sum of level^2), the least
-// squares fit to those levels. Of the two scales next to it (byte u at or below, u at most 254, and u + 1) that one is
-// taken whose levels nearest(y / scale) have the lesser sum of squared errors (y - scale * level)^2, the lower if
-// equal. All sums start from 0 and run by fused multiply-add, channels ascending.
+// squares fit to those levels. Of the byte scale at or below it and the next one above that one is taken whose levels
+// nearest(y / scale) have the lesser sum of squared errors (y - scale * level)^2, the lower if equal.
+//
+// All sums start from 0 and run by fused multiply-add (the sum of e by addition), tokens or channels ascending.
 #include <cmath>
+#include <limits>
 
 #include "kvcache/base/status_macros.h"
 #include "kvcache/codecs/affine.h"
@@ -28,7 +37,11 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
 #include "hwy/highway.h"
-#include "kvcache/codecs/symmetric-inl.h"
+#include "kvcache/codecs/channel_keys-inl.h"
+#include "kvcache/codecs/keys_and_values-inl.h"
+#include "kvcache/codecs/levels-inl.h"
+#include "kvcache/codecs/scales-inl.h"
+#include "kvcache/codecs/symmetric_values-inl.h"
 
 #if HWY_TARGET == HWY_AVX3_DL
 NIBBLE_BEFORE_VNNI_NAMESPACE();
@@ -56,66 +69,43 @@ void Hadamard(float* x, int block, int width) {
   for (int i = 0; i < block * width; ++i) x[i] *= norm;
 }
 
-struct Int4 {
+struct Int4Values {
   static constexpr int kBits = 4;
-  static constexpr bool kWide = false, kCenterKeys = true;
-  static constexpr int kScaleBytes = 1;
+  static constexpr bool kWide = false;
+  using Scales = ByteScales;
 
-  static void Transform(float* x, int head_dim, int width) {
+  static void Transform(float* x, int head_dim, int n) {
     const int block = head_dim & -head_dim;
-    for (int first = 0; first < head_dim; first += block) Hadamard(x + first * width, block, width);
+    for (int first = 0; first < head_dim; first += block) Hadamard(x + first * n, block, n);
   }
-
-  static V16 LoadScales(const uint8_t* p) {
-    const hn::Rebind<uint8_t, I> bytes;
-    I16 codes;
-    NIBBLE_PARTS codes.v[i] = hn::PromoteTo(I(), hn::LoadU(bytes, p + i * kLanes));
-    return Scales(codes);
-  }
-  static void StoreScales(V16 scales, uint8_t* p) { StoreNarrowed(ScaleCodes(scales), p); }
 
   static V16 Levels(const float* x, uint8_t* levels) {
+    const I16 below = ByteScales::Below(FitScale(x, FirstScale(x)));
+    const V16 low = ByteScales::Of(below), high = ByteScales::Of(ByteScales::Away(below, 1));
+    const V16 scale = WhereLess(SquaredError(x, high), SquaredError(x, low), high, low);
+    for (int i = 0; i < kGroup; ++i) {
+      StoreLevels<-8, 7>(Load(x + i * kPageTokens), Zero(), scale, levels + i * kPageTokens);
+    }
+    return scale;
+  }
+
+ private:
+  // At which no level is clipped.
+  static V16 FirstScale(const float* x) {
     V16 largest = Zero(), least = Zero();
     for (int i = 0; i < kGroup; ++i) {
       largest = Max(largest, Load(x + i * kPageTokens));
       least = Min(least, Load(x + i * kPageTokens));
     }
-    const V16 fit = Fit(x, Max(Div(largest, Set(7.5f)), Div(least, Set(-8.5f))), levels);
-    I16 below = ScaleCodes(fit), above;
-    NIBBLE_PARTS {
-      below.v[i] = hn::Min(below.v[i], hn::Set(I(), 254));
-      above.v[i] = hn::Add(below.v[i], hn::Set(I(), 1));
-    }
-    const V16 low = Scales(below), high = Scales(above);
-    const V16 low_error = SquaredError(x, low, levels), high_error = SquaredError(x, high, levels);
-    V16 scale;
-    NIBBLE_PARTS scale.v[i] = hn::IfThenElse(hn::Lt(high_error.v[i], low_error.v[i]), high.v[i], low.v[i]);
-    SquaredError(x, scale, levels);
-    return scale;
+    return Max(Div(largest, Set(7.5f)), Div(least, Set(-8.5f)));
   }
 
- private:
-  // The scales of codes, and the codes of the greatest scales not above. The exponents of halves and floats differ by
-  // 112.
-  static V16 Scales(I16 codes) {
-    V16 r;
-    NIBBLE_PARTS r.v[i] = hn::BitCast(F(), hn::ShiftLeft<20>(codes.v[i]));
-    return Mul(r, Set(0x1p112f));
-  }
-  static I16 ScaleCodes(V16 scales) {
-    const V16 scaled = Mul(scales, Set(0x1p-112f));
-    I16 r;
-    NIBBLE_PARTS r.v[i] = hn::ShiftRight<20>(hn::BitCast(I(), scaled.v[i]));
-    return r;
-  }
-
-  // Stores the levels of `scale` and returns the scale that fits them best.
-  static V16 Fit(const float* x, V16 scale, uint8_t* levels) {
+  // The scale that fits the levels of `scale` best.
+  static V16 FitScale(const float* x, V16 scale) {
     V16 product = Zero(), square = Zero();
     for (int i = 0; i < kGroup; ++i) {
       const V16 y = Load(x + i * kPageTokens);
-      StoreLevels<-8, 7>(y, Zero(), scale, levels + i * kPageTokens);
-      const V16 level = LoadLevels(levels + i * kPageTokens);
+      const V16 level = ToFloat(NearestLevels<-8, 7>(y, Zero(), scale));
       product = Fma(level, y, product);
       square = Fma(level, level, square);
     }
@@ -123,21 +113,72 @@ struct Int4 {
     return Div(product, Max(square, Set(1.0f)));
   }
 
-  // Stores the levels of `scale` and returns the sum of their squared errors.
-  static V16 SquaredError(const float* x, V16 scale, uint8_t* levels) {
+  // Of the levels of `scale`.
+  static V16 SquaredError(const float* x, V16 scale) {
     V16 sum = Zero();
     const V16 minus_scale = Sub(Zero(), scale);
     for (int i = 0; i < kGroup; ++i) {
       const V16 y = Load(x + i * kPageTokens);
-      StoreLevels<-8, 7>(y, Zero(), scale, levels + i * kPageTokens);
-      const V16 error = Fma(minus_scale, LoadLevels(levels + i * kPageTokens), y);
+      const V16 error = Fma(minus_scale, ToFloat(NearestLevels<-8, 7>(y, Zero(), scale)), y);
       sum = Fma(error, error, sum);
     }
     return sum;
   }
 };
 
-std::unique_ptr<PageCodec> NewInt4(const CodecModel& model) { return std::make_unique<SymmetricCodec<Int4>>(model); }
+struct Int4Keys {
+  static constexpr int kBits = 4;
+  static constexpr bool kWide = true;
+  using Scales = ByteScales;
+
+  static Line Fit(const float* x, uint8_t* codes) {
+    V16 least = Load(x), largest = least;
+    for (int i = 1; i < kPageTokens; ++i) {
+      least = Min(least, Load(x + 32 * i));
+      largest = Max(largest, Load(x + 32 * i));
+    }
+    Fitted best = {{Zero(), least}, Set(std::numeric_limits<float>::infinity())};
+    const V16 range = Sub(largest, least);
+    const I16 widest = ByteScales::Above(Div(range, Set(15.0f)));
+    for (int narrower = 0; narrower < 3; ++narrower) {
+      const V16 scale = ByteScales::Of(ByteScales::Away(widest, -narrower));
+      const V16 clipped = Max(Fma(Set(-15.0f), scale, range), Zero());
+      Try(x, {scale, RoundToHalf(Fma(Set(0.5f), clipped, least))}, &best);
+    }
+    for (int i = 0; i < kPageTokens; ++i) {
+      StoreLevels<0, 15>(Load(x + 32 * i), best.line.min, best.line.scale, codes + 32 * i);
+    }
+    return best.line;
+  }
+
+ private:
+  struct Fitted {
+    Line line;
+    V16 error;
+  };
+
+  // Takes the line where its error is less, then the same scale with the minimum that fits the line's codes best.
+  static void Try(const float* x, Line line, Fitted* best) {
+    for (int pass = 0; pass < 2; ++pass) {
+      const V16 minus_scale = Sub(Zero(), line.scale);
+      V16 sum = Zero(), square = Zero();
+      for (int i = 0; i < kPageTokens; ++i) {
+        const V16 y = Sub(Load(x + 32 * i), line.min);
+        const V16 error = Fma(minus_scale, ToFloat(NearestLevels<0, 15>(y, Zero(), line.scale)), y);
+        sum = Add(sum, error);
+        square = Fma(error, error, square);
+      }
+      best->line.scale = WhereLess(square, best->error, line.scale, best->line.scale);
+      best->line.min = WhereLess(square, best->error, line.min, best->line.min);
+      best->error = Min(square, best->error);
+      line.min = RoundToHalf(Fma(Set(1.0f / kPageTokens), sum, line.min));
+    }
+  }
+};
+
+std::unique_ptr<PageCodec> NewInt4(const CodecModel& model) {
+  return std::make_unique<KeysAndValues<ChannelKeys<Int4Keys>, SymmetricValues<Int4Values>>>(model);
+}
 
 }  // namespace
 }  // namespace HWY_NAMESPACE

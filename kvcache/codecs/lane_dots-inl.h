@@ -29,6 +29,24 @@ namespace HWY_NAMESPACE {
 
 using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary of this target
 
+#if HWY_TARGET == HWY_AVX3_DL
+template <bool kWide>
+inline constexpr int kMaxRows = kWide ? 3 : 6;  // what the registers hold
+#else
+template <bool kWide>
+inline constexpr int kMaxRows = 3;
+#endif
+
+// Pages that kernels take together.
+inline constexpr int kPagesAtOnce = 4;
+
+// Rows of prepared queries, and where their scores go.
+struct ScoreRows {
+  const float* queries;
+  float* scores;
+  int64_t score_stride;
+};
+
 #if HWY_TARGET != HWY_SCALAR
 HWY_INLINE int32_t LoadFour(const uint8_t* x) {
   int32_t four;

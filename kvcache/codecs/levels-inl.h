@@ -56,32 +56,33 @@ HWY_INLINE V16 RoundToHalf(V16 a) {
   return LoadHalf(half);
 }
 
-// Stores nearest((x - zero) / scale), ties to even, within kLeast .. kMost, as 16 bytes of two's complement; 0 where
-// scale is 0.
+// yes where a < b, otherwise no.
+HWY_INLINE V16 WhereLess(V16 a, V16 b, V16 yes, V16 no) {
+  V16 r;
+  NIBBLE_PARTS r.v[i] = hn::IfThenElse(hn::Lt(a.v[i], b.v[i]), yes.v[i], no.v[i]);
+  return r;
+}
+
+// nearest((x - zero) / scale), ties to even, within kLeast .. kMost; 0 where scale is 0.
 template <int kLeast, int kMost>
-HWY_INLINE void StoreLevels(V16 x, V16 zero, V16 scale, uint8_t* levels) {
+HWY_INLINE I16 NearestLevels(V16 x, V16 zero, V16 scale) {
   V16 divisor;
   NIBBLE_PARTS {
     const auto positive = hn::Gt(scale.v[i], hn::Zero(F()));
     divisor.v[i] = hn::IfThenElse(positive, scale.v[i], hn::Set(F(), std::numeric_limits<float>::infinity()));
   }
-  const V16 level = Min(Max(Div(Sub(x, zero), divisor), Set(kLeast)), Set(kMost));
-  if constexpr (kLeast < 0) {
-    StoreNarrowed(NearestInt(level), reinterpret_cast<int8_t*>(levels));
-  } else {
-    StoreNarrowed(NearestInt(level), levels);
-  }
+  return NearestInt(Min(Max(Div(Sub(x, zero), divisor), Set(kLeast)), Set(kMost)));
 }
 
-// What StoreLevels stored.
-HWY_INLINE V16 LoadLevels(const uint8_t* levels) {
-  const hn::Rebind<int8_t, I> bytes;
-  V16 r;
-  NIBBLE_PARTS {
-    const auto level = hn::LoadU(bytes, reinterpret_cast<const int8_t*>(levels) + i * kLanes);
-    r.v[i] = hn::ConvertTo(F(), hn::PromoteTo(I(), level));
+// Stores them as 16 bytes of two's complement.
+template <int kLeast, int kMost>
+HWY_INLINE void StoreLevels(V16 x, V16 zero, V16 scale, uint8_t* levels) {
+  const I16 level = NearestLevels<kLeast, kMost>(x, zero, scale);
+  if constexpr (kLeast < 0) {
+    StoreNarrowed(level, reinterpret_cast<int8_t*>(levels));
+  } else {
+    StoreNarrowed(level, levels);
   }
-  return r;
 }
 
 }  // namespace HWY_NAMESPACE

@@ -15,7 +15,6 @@
 
 #include "kvcache/codecs/lane_dots-inl.h"
 #include "kvcache/page.h"
-#include "kvcache/simd/prefetch.h"
 
 #if HWY_TARGET == HWY_AVX3_DL
 NIBBLE_BEFORE_VNNI_NAMESPACE();
@@ -28,20 +27,7 @@ namespace HWY_NAMESPACE {
 
 using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary of this target
 
-#if HWY_TARGET == HWY_AVX3_DL
-template <bool kWide>
-inline constexpr int kMaxRows = kWide ? 3 : 6;  // what the registers hold
-#else
-template <bool kWide>
-inline constexpr int kMaxRows = 3;
-#endif
-
-// Pages that kernels take together.
-inline constexpr int kPagesAtOnce = 4;
-
-using simd::PrefetchBytes;
-
-// The values' half of one head's page, parameters as floats: [group][token].
+// The values of one head's page, parameters as floats: [group][token].
 struct ValuePage {
   const uint8_t* codes;
   HWY_ALIGN float scales[kMaxHeadDim];

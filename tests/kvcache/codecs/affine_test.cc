@@ -243,7 +243,7 @@ TEST_P(AffineCodecs, LosesNoMoreThanItsBitsSay) {
     }
   }
   const bool eight = twin_.bits == 8, two = twin_.bits == 2;
-  EXPECT_LT(std::sqrt(score_loss / score_energy), eight ? 0.008 : two ? 0.35 : twin_.kivi ? 0.07 : 0.2);
+  EXPECT_LT(std::sqrt(score_loss / score_energy), eight ? 0.008 : two ? 0.35 : 0.07);
   EXPECT_LT(std::sqrt(mix_loss / mix_energy), eight ? 0.008 : two ? 0.5 : 0.12);
   // Of the squared error, what the reader's rounding of queries and weights adds.
   EXPECT_LT(score_rounding / score_loss, eight ? 1e-4 : 0.01);

@@ -91,8 +91,9 @@ class Twin {
       : dim(head_dim),
         kivi(name[0] == 'k'),
         rotated(name == "int4"),
+        channel_keys(name != "int8"),
         bits(name.back() - '0'),
-        query_limit(name == "int8" || name == "kivi4" ? 32512.0f : 127.0f),
+        query_limit(name == "kivi2" ? 127.0f : 32512.0f),
         weight_limit(name == "int8" ? 32767.0f : 255.0f) {}
 
   int64_t key_bytes() const { return int64_t{dim} * (4 * bits + (kivi ? 4 : rotated ? 3 : 2)); }
@@ -102,26 +103,25 @@ class Twin {
 
   // Codes as they multiply, and parameters.
   int KeyCode(const std::byte* page, int t, int d) const {
-    return PackedCode(page, bits, kPageTokens, d, t) - (kivi ? 0 : 1 << (bits - 1));
+    return PackedCode(page, bits, kPageTokens, d, t) - (channel_keys ? 0 : 1 << (bits - 1));
   }
   int ValueCode(const std::byte* page, int t, int d) const {
     return SignedCode(PackedCode(page + key_bytes(), bits, dim, t, d), bits);
   }
-  // Kivi: `which` 0 scale, 1 min. Otherwise the scale of token t in channel d's group.
+  // `which` 0: the scale, of channel d or of token t in channel d's group. 1: the min, where the codec has them.
   float KeyParameter(const std::byte* page, int t, int d, int which = 0) const {
     const std::byte* at = page + dim * 4 * bits;
-    if (kivi) return HalfAt(at, which * dim + d);
-    return rotated ? SmallScale(at[2 * dim + d / 32 * 32 + t]) : HalfAt(at, d / 32 * 32 + t);
+    if (!channel_keys) return HalfAt(at, d / 32 * 32 + t);
+    if (!rotated) return HalfAt(at, which * dim + d);
+    return which == 0 ? SmallScale(at[d]) : HalfAt(at + dim, d);
   }
   float ValueParameter(const std::byte* page, int t, int d, int which = 0) const {
     const std::byte* at = page + key_bytes() + dim * 4 * bits;
     return rotated ? SmallScale(at[d / 32 * 32 + t]) : HalfAt(at, which * dim + d / 32 * 32 + t);
   }
-  // What all keys of a page have in common.
-  float KeyMean(const std::byte* page, int d) const { return rotated ? HalfAt(page + dim * 4 * bits, d) : 0.0f; }
 
   Floats Scores(const std::byte* page, const Floats& query) const {
-    return kivi ? KiviScores(page, query) : SymmetricScores(page, rotated ? TwinHadamard(query) : query);
+    return channel_keys ? ChannelScores(page, query) : TokenScores(page, query);
   }
 
   void Mix(const std::byte* page, const Floats& weights, Floats* accumulators) const {
@@ -161,9 +161,9 @@ class Twin {
     Floats key;
     for (int d = 0; d < dim; ++d) {
       const float product = KeyParameter(page, t, d) * static_cast<float>(KeyCode(page, t, d));
-      key.push_back(product + (kivi ? KeyParameter(page, t, d, 1) : KeyMean(page, d)));
+      key.push_back(product + (channel_keys ? KeyParameter(page, t, d, 1) : 0.0f));
     }
-    return rotated ? TwinHadamard(key) : key;
+    return key;
   }
   Floats Value(const std::byte* page, int t) const {
     Floats value;
@@ -176,17 +176,14 @@ class Twin {
   }
 
   const int dim;
-  const bool kivi, rotated;
+  const bool kivi, rotated;  // rotated: values
+  const bool channel_keys;   // parameters of keys per channel
   const int bits;
   const float query_limit, weight_limit;
 
  private:
-  Floats SymmetricScores(const std::byte* page, const Floats& query) const {
-    Floats lanes(16, 0.0f);
-    for (int d = 0; rotated && d < dim; ++d) {
-      lanes[d % 16] = std::fma(query[d], KeyMean(page, d), lanes[d % 16]);
-    }
-    Floats scores(kPageTokens, TreeSum(lanes));
+  Floats TokenScores(const std::byte* page, const Floats& query) const {
+    Floats scores(kPageTokens, 0.0f);
     for (int g = 0; g < dim / 32; ++g) {
       const TwinOperands operands = RoundToOperands({query.begin() + 32 * g, query.begin() + 32 * g + 32}, query_limit);
       for (int t = 0; t < kPageTokens; ++t) {
@@ -198,7 +195,7 @@ class Twin {
     return scores;
   }
 
-  Floats KiviScores(const std::byte* page, const Floats& query) const {
+  Floats ChannelScores(const std::byte* page, const Floats& query) const {
     Floats folded, lanes(16, 0.0f), scores;
     for (int d = 0; d < dim; ++d) {
       folded.push_back(query[d] * KeyParameter(page, 0, d));
