@@ -27,8 +27,8 @@ using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary o
 struct HalfScales {
   static constexpr int kBytes = 2;
 
-  static V16 Load(const uint8_t* p) { return LoadHalf(reinterpret_cast<const uint16_t*>(p)); }
-  static void Store(V16 scales, uint8_t* p) { StoreHalf(scales, reinterpret_cast<uint16_t*>(p)); }
+  static HWY_INLINE V16 Load(const uint8_t* p) { return LoadHalf(reinterpret_cast<const uint16_t*>(p)); }
+  static HWY_INLINE void Store(V16 scales, uint8_t* p) { StoreHalf(scales, reinterpret_cast<uint16_t*>(p)); }
 };
 
 // The upper bits of a half without its sign: byte u, five bits of exponent and three of fraction, stands for the half
@@ -36,29 +36,29 @@ struct HalfScales {
 struct ByteScales {
   static constexpr int kBytes = 1;
 
-  static V16 Load(const uint8_t* p) {
+  static HWY_INLINE V16 Load(const uint8_t* p) {
     const hn::Rebind<uint8_t, I> bytes;
     I16 u;
     NIBBLE_PARTS u.v[i] = hn::PromoteTo(I(), hn::LoadU(bytes, p + i * kLanes));
     return Of(u);
   }
-  static void Store(V16 scales, uint8_t* p) { StoreNarrowed(Below(scales), p); }
+  static HWY_INLINE void Store(V16 scales, uint8_t* p) { StoreNarrowed(Below(scales), p); }
 
   // The exponents of halves and floats differ by 112.
-  static V16 Of(I16 bytes) {
+  static HWY_INLINE V16 Of(I16 bytes) {
     V16 r;
     NIBBLE_PARTS r.v[i] = hn::BitCast(F(), hn::ShiftLeft<20>(bytes.v[i]));
     return Mul(r, Set(0x1p112f));
   }
   // The bytes of the greatest scales not above.
-  static I16 Below(V16 scales) {
+  static HWY_INLINE I16 Below(V16 scales) {
     const V16 scaled = Mul(scales, Set(0x1p-112f));
     I16 r;
     NIBBLE_PARTS r.v[i] = hn::ShiftRight<20>(hn::BitCast(I(), scaled.v[i]));
     return r;
   }
   // The bytes of the least scales not below. REQUIRES: there are such.
-  static I16 Above(V16 scales) {
+  static HWY_INLINE I16 Above(V16 scales) {
     const I16 below = Below(scales);
     const V16 exact = Of(below);
     I16 r;
@@ -69,7 +69,7 @@ struct ByteScales {
     return r;
   }
   // The bytes `steps` scales away, within the least and the greatest scale that there are.
-  static I16 Away(I16 bytes, int steps) {
+  static HWY_INLINE I16 Away(I16 bytes, int steps) {
     I16 r;
     NIBBLE_PARTS {
       const auto moved = hn::Add(bytes.v[i], hn::Set(I(), steps));
