@@ -22,6 +22,7 @@
 #include "kvcache/codecs/affine_codec.h"
 #include "kvcache/codecs/lane_dots-inl.h"
 #include "kvcache/codecs/value_mix-inl.h"
+#include "kvcache/simd/prefetch.h"
 
 #if HWY_TARGET == HWY_AVX3_DL
 NIBBLE_BEFORE_VNNI_NAMESPACE();
@@ -32,9 +33,7 @@ namespace nibble {
 namespace kv {
 namespace HWY_NAMESPACE {
 
-HWY_INLINE void PrefetchBytes(const void* first, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(first) + i);
-}
+using simd::PrefetchBytes;
 
 template <typename Keys, typename Values>
 class KeysAndValues final : public AffineCodec {

@@ -43,8 +43,8 @@ class PageCodec {
 
   // Of a sealed page, all layers and heads.
   virtual int64_t page_bytes() const = 0;
-  // Of one head's bytes inside a page: ascending, layer after layer, inside a layer head after head, without gaps
-  // between layers. (The pool keeps the layers of a page apart, so a head's bytes start at no particular multiple.)
+  // Of one head's bytes inside a page: ascending, layer after layer, inside a layer head after head, without gaps. (The
+  // pool keeps the heads of a page apart, so their bytes start at no particular multiple.)
   virtual int64_t head_offset(HeadId head) const = 0;
   // What the codec itself holds in memory: codebooks, transforms, tables.
   virtual int64_t table_bytes() const = 0;

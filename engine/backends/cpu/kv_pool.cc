@@ -31,10 +31,12 @@ absl::Status KvPool::Allocate(const KvShape& shape, const kv::CacheShape& cache,
   const int64_t page_bytes = codec_ == nullptr ? raw_page_bytes : codec_->page_bytes();
   NIBBLE_ASSIGN_OR_RETURN(pages_, AllocateMany(cache.num_pages, page_bytes));
   if (cache.in_place()) return absl::OkStatus();
-  for (int layer = 0; layer < shape.num_layers; ++layer) {
-    const int64_t offset = codec_->head_offset({layer, 0});
-    const int64_t end = layer + 1 < shape.num_layers ? codec_->head_offset({layer + 1, 0}) : page_bytes;
-    layers_.push_back({cache.num_pages * offset, offset, end - offset});
+  const int heads = shape.num_layers * shape.num_kv_heads;
+  const auto offset_of = [&](int head) {
+    return head == heads ? page_bytes : codec_->head_offset({head / shape.num_kv_heads, head % shape.num_kv_heads});
+  };
+  for (int head = 0; head < heads; ++head) {
+    heads_.push_back({cache.num_pages * offset_of(head), offset_of(head + 1) - offset_of(head)});
   }
   NIBBLE_ASSIGN_OR_RETURN(raw_slots_, AllocateMany(cache.raw_slots, raw_page_bytes));
   NIBBLE_ASSIGN_OR_RETURN(passing_, AllocateMany(step_tokens / kv::kPageTokens, raw_page_bytes / shape.num_layers));
@@ -53,8 +55,8 @@ std::byte* KvPool::Raw(const SequenceRows& sequence, int64_t index, kv::HeadId h
 }
 
 std::byte* KvPool::Sealed(kv::PageId page, kv::HeadId head) const {
-  const Layer& layer = layers_[head.layer];
-  return pages_.data() + layer.start + page * layer.page_bytes + codec_->head_offset(head) - layer.offset;
+  const Head& place = heads_[head.layer * shape_.num_kv_heads + head.kv_head];
+  return pages_.data() + place.start + page * place.page_bytes;
 }
 
 KvPool::PageRange KvPool::SealedIn(int64_t page, int64_t from, int64_t to) const {
@@ -70,7 +72,10 @@ void KvPool::PoisonNewPages([[maybe_unused]] absl::Span<const SequenceRows> batc
     for (int64_t page = kv::PagesFor(sequence.position); page < end; ++page) {
       std::memset(Raw(sequence, page, {layer, 0}), 0xFF, static_cast<size_t>(raw_head_bytes_ * shape_.num_kv_heads));
       if (codec_ == nullptr) continue;
-      std::memset(Sealed(sequence.pages[page], {layer, 0}), 0xFF, static_cast<size_t>(layers_[layer].page_bytes));
+      for (int head = 0; head < shape_.num_kv_heads; ++head) {
+        const Head& place = heads_[layer * shape_.num_kv_heads + head];
+        std::memset(Sealed(sequence.pages[page], {layer, head}), 0xFF, static_cast<size_t>(place.page_bytes));
+      }
     }
   }
 #endif

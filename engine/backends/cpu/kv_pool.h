@@ -1,6 +1,7 @@
-// The bytes of the KV cache: sealed pages, raw slots, and raw places of pages that live only as long as a step. In
-// each, layer after layer, inside a layer page after page, inside a page head after head: what one layer's attention
-// reads of pages with neighbouring numbers lies together.
+// The bytes of the KV cache: sealed pages, raw slots, and raw places of pages that live only as long as a step. Sealed
+// pages lie layer after layer, inside a layer head after head, inside a head page after page: attention reads pages
+// with neighbouring numbers of one head at a time, and memory gives them fastest in a row. Raw ones lie layer after
+// layer, inside a layer page after page, inside a page head after head.
 #ifndef NIBBLE_ENGINE_BACKENDS_CPU_KV_POOL_H_
 #define NIBBLE_ENGINE_BACKENDS_CPU_KV_POOL_H_
 
@@ -44,10 +45,9 @@ class KvPool {
   void PoisonNewPages(absl::Span<const SequenceRows> batch, int layer) const;
 
  private:
-  // One layer's part of all sealed pages.
-  struct Layer {
+  // One head's part of all sealed pages.
+  struct Head {
     int64_t start;       // in pages_
-    int64_t offset;      // of its first head in a page, by the codec
     int64_t page_bytes;  // of one page
   };
 
@@ -58,7 +58,7 @@ class KvPool {
   KvShape shape_;
   kv::CacheShape cache_;
   int64_t raw_head_bytes_ = 0;
-  std::vector<Layer> layers_;
+  std::vector<Head> heads_;  // [layers * heads]
   AlignedBuffer pages_, raw_slots_;
   AlignedBuffer passing_;  // of the current layer: raw slots numbered from cache_.raw_slots on
 };

@@ -28,8 +28,8 @@ Rates ReverseWaterFill(absl::Span<const double> variances, double total_bits);
 // total_groups.
 std::vector<int> AllocateGroups(absl::Span<const std::vector<double>> variances, int64_t total_groups);
 
-// Splits coefficients among `groups` groups of nearly equal rates. Those without a rate are left out, but for what
-// makes every group hold one. groups[g] are indices into `bits`.
+// Splits coefficients among `groups` groups of nearly equal rates. Those of hardly any rate are left out, but for
+// what makes every group hold one. groups[g] are indices into `bits`.
 std::vector<std::vector<int>> GroupCoefficients(absl::Span<const double> bits, int groups);
 
 }  // namespace nibble::engine
