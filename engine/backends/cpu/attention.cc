@@ -3,11 +3,15 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kvcache/simd/prefetch.h"
+
 namespace nibble::engine {
 namespace {
 
 // Partial results that split tiles may hold at once: 64 MiB.
 constexpr int64_t kMaxPartialFloats = int64_t{16} << 20;
+
+constexpr int kStretchesPerWorker = 6;
 
 // Query rows of a tile: enough to share a page load, few enough that scores stay in the L2 cache.
 constexpr int kTileQueries = 48;
@@ -82,31 +86,47 @@ void CpuAttention::RunTile(const Tile& tile, const AttentionCall& call, Scratch&
   for (int row = 0; row < tile.rows; ++row) WriteOut(tile, call, row, scratch.running);
 }
 
-void CpuAttention::RunSplit(const AttentionCall& call) {
+// Several for each worker, so that all end at about the same time.
+void CpuAttention::MakeStretches() {
+  int64_t segments = 0;
+  for (Tile& tile : tiles_) {
+    tile.partial = segments;
+    segments += tile.end_segment - tile.first_segment;
+  }
+  if (static_cast<int64_t>(partials_.size()) < segments) partials_.resize(segments);
+  const int64_t length = std::max<int64_t>(1, segments / (kStretchesPerWorker * pool_.threads()));
   work_.clear();
+  for (size_t t = 0; t < tiles_.size(); ++t) {
+    for (int64_t first = tiles_[t].first_segment; first < tiles_[t].end_segment; first += length) {
+      work_.push_back({t, first, std::min(first + length, tiles_[t].end_segment)});
+    }
+  }
+}
+
+void CpuAttention::RunSplit(const AttentionCall& call) {
+  MakeStretches();
   rows_.clear();
   if (queries_.size() < tiles_.size()) queries_.resize(tiles_.size());
   for (size_t t = 0; t < tiles_.size(); ++t) {
-    Tile& tile = tiles_[t];
-    tile.partial = static_cast<int64_t>(work_.size());
-    for (int64_t s = tile.first_segment; s < tile.end_segment; ++s) work_.emplace_back(t, s);
-    for (int row = 0; row < tile.rows; ++row) rows_.emplace_back(t, row);
-    LoadQueries(tile, call, queries_[t]);
+    for (int row = 0; row < tiles_[t].rows; ++row) rows_.emplace_back(t, row);
+    LoadQueries(tiles_[t], call, queries_[t]);
   }
-  if (partials_.size() < work_.size()) partials_.resize(work_.size());
   pool_.ParallelFor(static_cast<int64_t>(work_.size()), [&](int64_t i, int thread) {
-    const auto [t, segment] = work_[i];
-    RunSegment(tiles_[t], call, segment, queries_[t], scratch_[thread], partials_[i]);
+    const Stretch& stretch = work_[i];
+    const Tile& tile = tiles_[stretch.tile];
+    for (int64_t segment = stretch.first; segment < stretch.end; ++segment) {
+      RunSegment(tile, call, segment, queries_[stretch.tile], scratch_[thread],
+                 partials_[tile.partial + segment - tile.first_segment]);
+    }
   });
   pool_.ParallelFor(static_cast<int64_t>(rows_.size()), [&](int64_t i, int) {
     const auto [t, row] = rows_[i];
     const Tile& tile = tiles_[t];
     Partial& running = partials_[tile.partial];
     for (int64_t segment = tile.first_segment + 1; segment < tile.end_segment; ++segment) {
-      JoinSegment(tile, call, static_cast<int>(row), segment, running,
-                  partials_[tile.partial + segment - tile.first_segment]);
+      JoinSegment(tile, call, row, segment, running, partials_[tile.partial + segment - tile.first_segment]);
     }
-    WriteOut(tile, call, static_cast<int>(row), running);
+    WriteOut(tile, call, row, running);
   });
 }
 
@@ -139,6 +159,7 @@ void CpuAttention::RunSegment(const Tile& tile, const AttentionCall& call, int64
   const int64_t seen_from = Visible(tile, call, 0, start, kSegmentTokens).first / kv::kPageTokens + first_page;
   const Range pages = {seen_from, end_page};
   ScoreSegment(tile, call, segment, pages, queries, scratch);
+  if (segment + 1 < tile.end_segment) PrefetchKeys(tile, call, segment + 1);
   const int64_t tokens = (end_page - first_page) * kv::kPageTokens;
   partial.states.resize(rows);
   Clear(static_cast<size_t>(rows) * dim, partial.mixed);
@@ -154,6 +175,17 @@ void CpuAttention::RunSegment(const Tile& tile, const AttentionCall& call, int64
     partial.states[q] = kernels_.softmax(scores, tokens, visible.first, visible.last);
   }
   MixSegment(tile, call, segment, pages, scratch, partial);
+}
+
+// Those that are sealed: memory takes longer than a page takes to be scored. Keys lie in the first half of a page.
+void CpuAttention::PrefetchKeys(const Tile& tile, const AttentionCall& call, int64_t segment) const {
+  if (codec_ == nullptr) return;
+  const kv::HeadId head = {call.layer, tile.kv_head};
+  const int64_t first_page = segment * kSegmentPages;
+  const KvPool::PageRange sealed = SealedOf(tile, {first_page, first_page + kSegmentPages});
+  for (int64_t page = sealed.first; page < sealed.end; ++page) {
+    simd::PrefetchBytes(kv_.Sealed(tile.sequence->pages[page], head), kv_.sealed_bytes(head) / 2);
+  }
 }
 
 // All rows of a tile lie in one page, so that one rule holds for them.

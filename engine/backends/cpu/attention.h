@@ -73,6 +73,11 @@ class CpuAttention {
     std::vector<const std::byte*> sealed;
     Partial running, next;
   };
+  // Segments of one tile that one worker takes in a row, so that it reads memory in a row.
+  struct Stretch {
+    size_t tile;
+    int64_t first, end;
+  };
   // Half-open range of tokens.
   struct Range {
     int64_t first, last;
@@ -82,6 +87,7 @@ class CpuAttention {
   bool PaysToSplit(const AttentionCall& call) const;
   void RunTile(const Tile& tile, const AttentionCall& call, Scratch& scratch);
   void RunSplit(const AttentionCall& call);
+  void MakeStretches();
   void LoadQueries(const Tile& tile, const AttentionCall& call, Queries& queries) const;
   void RunSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Queries& queries,
                   Scratch& scratch, Partial& partial);
@@ -89,6 +95,7 @@ class CpuAttention {
                     const Queries& queries, Scratch& scratch);
   void MixSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages, Scratch& scratch,
                   Partial& partial);
+  void PrefetchKeys(const Tile& tile, const AttentionCall& call, int64_t segment) const;
   void MixPage(const Tile& tile, const AttentionCall& call, int64_t page, const float* weights, Partial& partial);
   KvPool::PageRange SealedOf(const Tile& tile, const Range& pages) const;
   kv::PageRun SealedRun(const Tile& tile, const AttentionCall& call, const KvPool::PageRange& sealed,
@@ -110,7 +117,8 @@ class CpuAttention {
   // Where segments run apart: of each tile, and of each tile and segment.
   std::vector<Queries> queries_;
   std::vector<Partial> partials_;
-  std::vector<std::pair<int64_t, int64_t>> work_, rows_;  // (tile, segment) and (tile, row)
+  std::vector<Stretch> work_;
+  std::vector<std::pair<size_t, int>> rows_;  // (tile, row)
 };
 
 }  // namespace nibble::engine

@@ -55,7 +55,7 @@ std::byte* KvPool::Raw(const SequenceRows& sequence, int64_t index, kv::HeadId h
 }
 
 std::byte* KvPool::Sealed(kv::PageId page, kv::HeadId head) const {
-  const Head& place = heads_[head.layer * shape_.num_kv_heads + head.kv_head];
+  const Head& place = heads_[HeadIndex(head)];
   return pages_.data() + place.start + page * place.page_bytes;
 }
 
@@ -73,8 +73,8 @@ void KvPool::PoisonNewPages([[maybe_unused]] absl::Span<const SequenceRows> batc
       std::memset(Raw(sequence, page, {layer, 0}), 0xFF, static_cast<size_t>(raw_head_bytes_ * shape_.num_kv_heads));
       if (codec_ == nullptr) continue;
       for (int head = 0; head < shape_.num_kv_heads; ++head) {
-        const Head& place = heads_[layer * shape_.num_kv_heads + head];
-        std::memset(Sealed(sequence.pages[page], {layer, head}), 0xFF, static_cast<size_t>(place.page_bytes));
+        std::memset(Sealed(sequence.pages[page], {layer, head}), 0xFF,
+                    static_cast<size_t>(sealed_bytes({layer, head})));
       }
     }
   }

@@ -33,6 +33,8 @@ class KvPool {
   std::byte* Raw(const SequenceRows& sequence, int64_t index, kv::HeadId head) const;
   // One head's part of a sealed page. REQUIRES: codec() is not null.
   std::byte* Sealed(kv::PageId page, kv::HeadId head) const;
+  // Bytes of that part.
+  int64_t sealed_bytes(kv::HeadId head) const { return heads_[HeadIndex(head)].page_bytes; }
 
   // Pages [first, end) that a query in page `page` reads sealed, of those in [from, to).
   struct PageRange {
@@ -51,6 +53,9 @@ class KvPool {
     int64_t page_bytes;  // of one page
   };
 
+  size_t HeadIndex(kv::HeadId head) const {
+    return static_cast<size_t>(head.layer * shape_.num_kv_heads + head.kv_head);
+  }
   std::byte* RawPlace(const AlignedBuffer& buffer, int64_t place, kv::HeadId head) const;
 
   const kv::RawForm& raw_form_;

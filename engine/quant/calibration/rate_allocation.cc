@@ -11,10 +11,6 @@
 namespace nibble::engine {
 namespace {
 
-// A coefficient of a lower rate costs attention as much as any other and the model next to nothing: kept, those would
-// save klt2 a twentieth of its KL divergence on small models.
-constexpr double kLeastBits = 0.4;
-
 // log2 of the water level over falling variances.
 double LogLevel(absl::Span<const double> falling, double total_bits) {
   double sum = 0.0, level = 0.0;

@@ -160,7 +160,7 @@ TEST(GroupCoefficients, EveryRateOnceInGroupsOfNearlyEqualLoads) {
         if (got.members[g].size() < 16) least = std::min(least, got.loads[g]);
       }
       for (size_t c = 0; c < bits.size(); ++c) {
-        const bool can_be_left = bits[c] == 0.0 || got.seen.size() == 16u * static_cast<size_t>(groups);
+        const bool can_be_left = bits[c] <= kLeastBits || got.seen.size() == 16u * static_cast<size_t>(groups);
         EXPECT_TRUE(can_be_left || got.seen.count(static_cast<int>(c)) == 1) << c;
       }
       for (size_t g = 0; g < got.members.size(); ++g) {
@@ -174,11 +174,16 @@ TEST(GroupCoefficients, EveryRateOnceInGroupsOfNearlyEqualLoads) {
 }
 
 TEST(GroupCoefficients, LeavesOutTheLeastWhereGroupsAreFull) {
-  Doubles bits(48, 0.25);
-  for (size_t c = 0; c < 16; ++c) bits[3 * c] = 0.125;
+  Doubles bits(48, 0.75);
+  for (size_t c = 0; c < 16; ++c) bits[3 * c] = 0.5;
   const Grouping got(bits, 2);
   EXPECT_THAT(got.seen, SizeIs(32));
   for (const int c : got.seen) EXPECT_NE(c % 3, 0) << c;
+}
+
+TEST(GroupCoefficients, LeavesOutWhatHardlyHasARate) {
+  const Grouping got({3.0, kLeastBits, 0.5, 0.1, 2.0}, 2);
+  EXPECT_THAT(got.seen, testing::UnorderedElementsAre(0, 2, 4));
 }
 
 TEST(GroupCoefficients, HoldsOneInEveryGroupWhereRatesAreFew) {
