@@ -53,7 +53,7 @@ WORKLOADS = (
 )
 
 
-def serve_llama_cpp(model, threads, workload, parent):
+def serve_llama_cpp(model, threads, workload, cache_type, parent):
     """The child process of llama_cpp(): serves until it is killed or its parent is gone."""
     import xllamacpp
 
@@ -69,6 +69,7 @@ def serve_llama_cpp(model, threads, workload, parent):
     params.cache_ram_mib = 0
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
+    params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{cache_type.upper()}")
     params.verbosity = 0
     server = xllamacpp.Server(params)
     parent.send(server.listening_address)
@@ -78,10 +79,11 @@ def serve_llama_cpp(model, threads, workload, parent):
 
 
 @contextlib.contextmanager
-def llama_cpp(model, threads, workload):
+def llama_cpp(model, threads, workload, cache_type="f16"):
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    child = spawn.Process(target=serve_llama_cpp, args=(model, threads, workload, theirs), daemon=True)
+    child = spawn.Process(target=serve_llama_cpp, args=(model, threads, workload, cache_type, theirs),
+                          daemon=True)
     child.start()
     theirs.close()
     try:
@@ -94,8 +96,9 @@ def llama_cpp(model, threads, workload):
 
 
 @contextlib.contextmanager
-def nibble(model, threads, workload):
-    daemon = daemons.Daemon("--threads", str(threads), "--max-sequences", str(max(workload.streams, 8)), model=model)
+def nibble(model, threads, workload, *flags):
+    daemon = daemons.Daemon("--threads", str(threads), "--max-sequences", str(max(workload.streams, 8)), *flags,
+                            model=model)
     try:
         yield "grpc://" + daemon.ready["grpc"]
     finally:
@@ -119,7 +122,11 @@ SERVERS = {"llama.cpp": llama_cpp, "nibble": nibble}
 
 def measure(server, model, threads, workload, seed):
     """Tokens per second of one workload on a fresh server."""
-    with SERVERS[server](model, threads, workload) as target:
+    return drive(server, SERVERS[server](model, threads, workload), workload, seed)
+
+
+def drive(server, running, workload, seed):
+    with running as target:
         command = [daemons.BIN / "nibble-loadtest", "--target", target, "--json", "-", "--seed", str(seed),
                    "--requests", str(workload.requests), "--warmup", "2",
                    "--max-concurrency", str(workload.streams), "--input-tokens", str(workload.input_tokens),
