@@ -75,7 +75,7 @@ absl::Status RunCalibrate(const std::vector<std::string>& /*positionals*/) {
   NIBBLE_ASSIGN_OR_RETURN(const CalibrateOptions options, CalibrateOptionsFromFlags());
   NIBBLE_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(absl::GetFlag(FLAGS_text)));
   NIBBLE_ASSIGN_OR_RETURN(const OpenedModel model, OpenModel(absl::GetFlag(FLAGS_model)));
-  NIBBLE_RETURN_IF_ERROR(CheckWritable(out));
+  NIBBLE_RETURN_IF_ERROR(CheckReplaceable(out));
   std::string stage;
   std::optional<ProgressLine> line;
   const auto show = [&](const std::string& now, int64_t done, int64_t all) {

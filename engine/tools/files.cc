@@ -16,6 +16,8 @@ struct Closer {
 };
 using File = std::unique_ptr<std::FILE, Closer>;
 
+std::string PartialOf(const std::string& path) { return path + ".partial"; }
+
 }  // namespace
 
 absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
@@ -37,8 +39,17 @@ absl::Status WriteWholeFile(const std::string& path, const std::string& text) {
   return written ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write ", path));
 }
 
+absl::Status CheckReplaceable(const std::string& path) {
+  const std::string partial = PartialOf(path);
+  if (const File file(std::fopen(partial.c_str(), "wb")); file == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot write ", partial));
+  }
+  std::remove(partial.c_str());
+  return absl::OkStatus();
+}
+
 absl::Status ReplaceFile(const std::string& path, const std::string& bytes) {
-  const std::string partial = path + ".partial";
+  const std::string partial = PartialOf(path);
   {
     const File file(std::fopen(partial.c_str(), "wb"));
     if (file == nullptr) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", partial));

@@ -18,6 +18,8 @@ absl::Status WriteWholeFile(const std::string& path, const std::string& text);
 // Exactly `bytes`, as a new file that takes the place of `path` once it is whole. UNAVAILABLE if that failed; then
 // `path` is as it was.
 absl::Status ReplaceFile(const std::string& path, const std::string& bytes);
+// INVALID_ARGUMENT unless ReplaceFile could begin: found out before long work, and leaves nothing behind.
+absl::Status CheckReplaceable(const std::string& path);
 
 // INVALID_ARGUMENT unless `path` can be written: found out before work that ends in WriteWholeFile. Empty and `-` can.
 absl::Status CheckWritable(const std::string& path);

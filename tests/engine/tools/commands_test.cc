@@ -55,6 +55,11 @@ TEST(Commands, WrongUsageExitsWithTwoAndOneLine) {
       {"generate", "--model", kModel, "--prompt=a", "--temperature=-1"},
       {"generate", "--model", kModel, "--prompt=a", "--weights=w8,f32"},
       {"generate", "--model", kModel, "--prompt=a", "--threads=-1"},
+      {"calibrate", "--model", kModel, "--text", kModel},
+      {"calibrate", "--model", kModel, "--text", kModel, "--out=/nonexistent/out.nibblekv"},
+      {"calibrate", "--model", kModel, "--text", kModel, "--out=x", "--kv=kivi2"},
+      {"calibrate", "--model", kModel, "--text", kModel, "--out=x", "--chunks=0"},
+      {"calibrate", "--model", kModel, "--text", kModel, "--out=x", "--context=64"},
       {"tokenize", "--model", kModel},
       {"bench", "--model", kModel, "--batch=0"},
       {"bench", "--model", kModel, "--depth=6144"},
@@ -113,6 +118,24 @@ TEST(Commands, EvalPrintsARowPerMode) {
   EXPECT_EQ(json["rows"][1]["weights"], "f32");
   EXPECT_EQ(json["rows"][1]["kld"], 0.0);
   EXPECT_EQ(json["rows"][0]["tokens"], 2 * 31);
+}
+
+TEST(Commands, WhatCalibrateWritesServesEvalAndInspect) {
+  std::string words;
+  for (int i = 0; i < 400; ++i) words += std::to_string(i * i % 97) + (i % 9 == 0 ? " and\n" : " ");
+  const TemporaryText text(words);
+  const std::string out = testing::TempDir() + "/nibble_commands_test.nibblekv";
+  const Outcome made = RunNibble({"calibrate", "--model", kModel, "--text", text.path(), "--kv=klt2,cq1",
+                                  "--context=256", "--seed=3", "--out", out});
+  EXPECT_EQ(made.status, 0) << made.err;
+  EXPECT_THAT(made.out, AllOf(HasSubstr("klt2"), HasSubstr("cq1")));
+  EXPECT_FALSE(std::ifstream(out + ".partial").good());
+  const Outcome told = RunNibble({"inspect", out});
+  EXPECT_THAT(told.out, AllOf(HasSubstr("klt2"), HasSubstr("cq1"), HasSubstr("seed")));
+  const Outcome scored = RunNibble(
+      {"eval", "--model", kModel, "--text", text.path(), "--context=256", "--kv=klt2,cq1", "--kv-calibration", out});
+  EXPECT_EQ(scored.status, 0) << scored.err;
+  std::remove(out.c_str());
 }
 
 TEST(Commands, InspectDescribesTheFile) {
