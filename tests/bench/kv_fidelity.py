@@ -40,7 +40,8 @@ def calibrate(model, args):
     if not out.exists():
         mixture = args.cache / f"{model.stem}.txt"
         mixture.write_text(texts.calibration_text(model, args.text, 160000), encoding="utf-8")
-        subprocess.run([texts.NIBBLE, "calibrate", "--model", model, "--text", mixture, "--out", out], check=True)
+        subprocess.run([texts.NIBBLE, "calibrate", "--model", model, "--text", mixture, "--out", out], check=True,
+                       stdout=sys.stderr)
     return out
 
 
