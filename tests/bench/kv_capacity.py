@@ -3,8 +3,9 @@
 
 usage: kv_capacity.py --calibration F.nibblekv [--model F] [--kv-memory 64MiB] [--codecs f16,kivi2,klt2,klt1]
 
-Starts a daemon per codec and sends N requests at once, 1984 tokens in and 64 out, N rising by one, until one is preempted
-or not all of them run at the same time. Everything counts against the memory: pages, raw slots, codebooks.
+Sends N requests at once to a fresh daemon, 1984 tokens in and 64 out, and looks for the largest N of which none is
+preempted and all run at the same time: N doubles, then the last doubling is halved. Everything counts against the memory:
+pages, raw slots, codebooks.
 """
 import argparse
 import json
@@ -60,11 +61,13 @@ def holds(args, codec, count):
 
 
 def capacity(args, codec):
-    count = 0
-    while holds(args, codec, count + 1):
-        count += 1
-        print(f"{codec}: {count}", file=sys.stderr)
-    return count
+    held, fails = 0, 1
+    while holds(args, codec, fails):
+        held, fails = fails, 2 * fails
+    while fails - held > 1:
+        middle = (held + fails) // 2
+        held, fails = (middle, fails) if holds(args, codec, middle) else (held, middle)
+    return held
 
 
 def main():
