@@ -49,8 +49,9 @@ void PrintReports(absl::Span<const DesignedCodec> codecs) {
   for (const DesignedCodec& codec : codecs) {
     const DesignReport& report = codec.report;
     std::printf("%-6s %6.3f %8.2f%%  ", codec.calibration.codec.c_str(), report.bits, 100.0 * report.distortion);
-    for (size_t l = 0; l < report.keys.size(); ++l)
+    for (size_t l = 0; l < report.keys.size(); ++l) {
       std::printf(" %.1f/%.1f", report.keys[l].bits, report.values[l].bits);
+    }
     std::printf("\n");
   }
 }

@@ -47,9 +47,9 @@ RowMatrixF Decode(const Tensor& tensor) {
 
 // The matrix that attention's output goes through on its way to the stream.
 struct KvCollector::Projection {
-  RowMatrixF matrix;                     // [hidden, heads * head_dim], a norm's gain included
+  RowMatrixF matrix;                     // [hidden, heads * head_dim]
   bool normed = false;                   // what leaves it is divided by its own root mean square
-  std::vector<std::vector<float>> gram;  // [heads]: [head_dim, head_dim]
+  std::vector<std::vector<float>> gram;  // [heads]: [head_dim, head_dim], a norm's gain included
 };
 
 KvCollector::KvCollector(const ModelFile& file, const KvCollectorOptions& options, WorkerPool& pool)
@@ -72,10 +72,11 @@ KvCollector::Projection KvCollector::LoadProjection(int layer) const {
   projection.matrix = Decode(*file_.weights->Find(absl::StrCat("blk.", layer, ".attn_output.weight")));
   const Tensor* norm = file_.weights->Find(absl::StrCat("blk.", layer, ".post_attention_norm.weight"));
   projection.normed = norm != nullptr;
-  if (projection.normed) projection.matrix = Decode(*norm).row(0).asDiagonal() * projection.matrix;
+  RowMatrixF gained = projection.matrix;
+  if (projection.normed) gained = Decode(*norm).row(0).asDiagonal() * projection.matrix;
   const int64_t dim = file_.config.head_dim;
   for (int64_t head = 0; head < file_.config.num_heads; ++head) {
-    const auto slice = projection.matrix.middleCols(head * dim, dim);
+    const auto slice = gained.middleCols(head * dim, dim);
     const RowMatrixF gram = slice.transpose() * slice;
     projection.gram.emplace_back(gram.data(), gram.data() + gram.size());
   }
@@ -88,9 +89,8 @@ std::vector<float> KvCollector::Shares(const ObservedAttention& attention, const
   std::vector<float> shares = Energies(attention.residual.data, rows, attention.residual.cols);
   for (float& share : shares) share = 1.0f / std::max(share, 1e-20f);
   if (!projection.normed) return shares;
-  const Tensor& plain = *file_.weights->Find(absl::StrCat("blk.", attention.layer, ".attn_output.weight"));
-  const RowMatrixF branch =
-      Eigen::Map<const RowMatrixF>(attention.attended.data, rows, attention.attended.cols) * Decode(plain).transpose();
+  const RowMatrixF branch = Eigen::Map<const RowMatrixF>(attention.attended.data, rows, attention.attended.cols) *
+                            projection.matrix.transpose();
   const Eigen::VectorXf mean_squares = branch.rowwise().squaredNorm() / static_cast<float>(branch.cols());
   for (int64_t i = 0; i < rows; ++i) shares[static_cast<size_t>(i)] /= std::max(mean_squares[i], 1e-20f);
   return shares;

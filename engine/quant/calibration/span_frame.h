@@ -4,9 +4,8 @@
 #define NIBBLE_ENGINE_QUANT_CALIBRATION_SPAN_FRAME_H_
 
 #include <cstdint>
-#include <vector>
 
-#include "kvcache/codecs/codec.h"
+#include "kvcache/codecs/span_turns.h"
 
 namespace nibble::engine {
 
@@ -20,9 +19,7 @@ class SpanFrame {
   void TurnBack(int64_t page, float* x) const;
 
  private:
-  const bool interleaved_;
-  const int64_t pairs_;
-  std::vector<float> cosines_, sines_;  // [spans, pairs]
+  const kv::SpanTurns turns_;
 };
 
 }  // namespace nibble::engine
