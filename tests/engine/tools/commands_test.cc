@@ -1,4 +1,6 @@
 // The offline commands as the shell sees them: words in, text and an exit status out.
+#include <unistd.h>
+
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -13,11 +15,14 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
+// Of this process alone: ctest runs the tests of this file side by side.
+std::string TemporaryPath(std::string_view extension) {
+  return testing::TempDir() + "commands_" + std::to_string(getpid()) + std::string(extension);
+}
+
 class TemporaryText {
  public:
-  explicit TemporaryText(const std::string& text) : path_(testing::TempDir() + "/nibble_commands_test.txt") {
-    std::ofstream(path_) << text;
-  }
+  explicit TemporaryText(const std::string& text) : path_(TemporaryPath(".txt")) { std::ofstream(path_) << text; }
   ~TemporaryText() { std::remove(path_.c_str()); }
   const std::string& path() const { return path_; }
 
@@ -124,7 +129,7 @@ TEST(Commands, WhatCalibrateWritesServesEvalAndInspect) {
   std::string words;
   for (int i = 0; i < 400; ++i) words += std::to_string(i * i % 97) + (i % 9 == 0 ? " and\n" : " ");
   const TemporaryText text(words);
-  const std::string out = testing::TempDir() + "/nibble_commands_test.nibblekv";
+  const std::string out = TemporaryPath(".nibblekv");
   const Outcome made = RunNibble({"calibrate", "--model", kModel, "--text", text.path(), "--kv=klt2,cq1",
                                   "--context=256", "--seed=3", "--out", out});
   EXPECT_EQ(made.status, 0) << made.err;
