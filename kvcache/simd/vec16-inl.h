@@ -149,22 +149,30 @@ HWY_INLINE float SumLanes(V16 a) {
 #endif
 }
 HWY_INLINE float MaxLanes16(V16 a) {
+#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX2
+#if HWY_TARGET == HWY_AVX3_DL
+  const __m256 low = _mm512_castps512_ps256(a.v[0].raw), high = _mm512_extractf32x8_ps(a.v[0].raw, 1);
+#else
+  const __m256 low = a.v[0].raw, high = a.v[1].raw;
+#endif
+  const __m256 eight = _mm256_max_ps(low, high);
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+#else
   HWY_ALIGN float t[16];
   Store(a, t);
   for (int width = 8; width > 0; width /= 2) {
     for (int i = 0; i < width; ++i) t[i] = t[i] > t[i + width] ? t[i] : t[i + width];
   }
   return t[0];
+#endif
 }
 
-// e^x to about 1 ulp. Below -87 (where the result leaves the normal range): exactly 0. Above 88.3: e^88.3. NaN stays
-// NaN. Cody-Waite reduction to |r| <= ln2/2, then the Taylor coefficients to degree 7.
-HWY_INLINE V16 Exp(V16 x) {
-  const V16 clamped = Min(Max(x, Set(-87.0f)), Set(88.3f));
-  const I16 n = NearestInt(Mul(clamped, Set(1.44269504f)));
-  const V16 nf = ToFloat(n);
-  V16 r = Fma(nf, Set(-0.693359375f), clamped);
-  r = Fma(nf, Set(2.12194440e-4f), r);
+// e^(x - n * ln2), where that is at most ln2/2 in size: Cody-Waite reduction, then the Taylor coefficients to degree 7.
+HWY_INLINE V16 ExpOfReduced(V16 x, V16 n) {
+  V16 r = Fma(n, Set(-0.693359375f), x);
+  r = Fma(n, Set(2.12194440e-4f), r);
   V16 p = Set(1.0f / 5040);
   p = Fma(p, r, Set(1.0f / 720));
   p = Fma(p, r, Set(1.0f / 120));
@@ -172,7 +180,23 @@ HWY_INLINE V16 Exp(V16 x) {
   p = Fma(p, r, Set(1.0f / 6));
   p = Fma(p, r, Set(0.5f));
   p = Fma(p, r, Set(1.0f));
-  p = Fma(p, r, Set(1.0f));
+  return Fma(p, r, Set(1.0f));
+}
+
+// e^x to about 1 ulp. Below -87 (where the result leaves the normal range): exactly 0. Above 88.3: e^88.3. NaN stays
+// NaN.
+HWY_INLINE V16 Exp(V16 x) {
+#if HWY_TARGET == HWY_AVX3_DL
+  // n stays a float, for the instruction that multiplies by 2^n.
+  const __m512 clamped = _mm512_min_ps(_mm512_set1_ps(88.3f), x.v[0].raw);  // in this order NaN stays
+  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(clamped, _mm512_set1_ps(1.44269504f)), _MM_FROUND_NO_EXC);
+  const V16 p = ExpOfReduced({hn::Vec<F>{clamped}}, {hn::Vec<F>{n}});
+  const __mmask16 kept = _mm512_cmp_ps_mask(x.v[0].raw, _mm512_set1_ps(-87.0f), _CMP_NLT_UQ);
+  return {hn::Vec<F>{_mm512_maskz_scalef_ps(kept, p.v[0].raw, n)}};
+#else
+  const V16 clamped = Min(Max(x, Set(-87.0f)), Set(88.3f));
+  const I16 n = NearestInt(Mul(clamped, Set(1.44269504f)));
+  const V16 p = ExpOfReduced(clamped, ToFloat(n));
   V16 result;
   NIBBLE_PARTS {
     const auto two_n = hn::BitCast(F(), hn::ShiftLeft<23>(hn::Add(n.v[i], hn::Set(I(), 127))));
@@ -181,6 +205,7 @@ HWY_INLINE V16 Exp(V16 x) {
     result.v[i] = hn::IfThenElse(hn::Eq(x.v[i], x.v[i]), kept, x.v[i]);
   }
   return result;
+#endif
 }
 
 // 1 - 2 / (e^2x + 1).
