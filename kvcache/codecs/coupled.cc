@@ -14,8 +14,9 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
 #include "hwy/highway.h"
-#include "kvcache/codecs/coupled_cells-inl.h"
 #include "kvcache/codecs/coupled_encode-inl.h"
+#include "kvcache/codecs/coupled_operands-inl.h"
+#include "kvcache/codecs/coupled_pages-inl.h"
 
 #if HWY_TARGET == HWY_AVX3_DL
 NIBBLE_BEFORE_VNNI_NAMESPACE();
@@ -30,6 +31,8 @@ namespace {
 // Rows that meet a page's cells together, and rows that are multiplied by the matrix together.
 constexpr int kRowsAtOnce = 3;
 constexpr int kQueriesAtOnce = 6;
+// Rows from which on it is worth keeping keys that are looked up.
+constexpr int kKeptRows = 2 * kRowsAtOnce;
 // Rows that are brought into a span's frame before its pages are read.
 constexpr int kBlockRows = 48;
 // Pages whose codes are on their way from memory.
@@ -185,17 +188,12 @@ class Coupled final : public PageCodec {
   int64_t mix_floats() const final { return tables_.largest_padded + 16; }
   void Mix(HeadId head, const PageRun& run, const float* weights, int64_t weight_stride, int rows,
            float* accumulators) const final {
-    const ValueTables& values = Values(head);
-    HWY_ALIGN ValueCell cells[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];
     for (size_t first = 0; first < run.pages.size(); first += kPagesAtOnce) {
       const auto pages = run.pages.subspan(first, kPagesAtOnce);
-      const auto fetch = FetchOf<ValueCell>(values, pages, Keys(head).code_bytes(), cells);
-      FetchValues(values, fetch);
-      for (int p = 0; p < fetch.pages; ++p, weights += kPageTokens) {
-        const MixCall call = {&values, fetch.cells[p], weights, weight_stride, accumulators};
-        int row = 0;
-        for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) MixRows<kRowsAtOnce>(call, row);
-        for (; row < rows; ++row) MixRows<1>(call, row);
+      const ValuePages of(Values(head), CodesOf(pages, Keys(head).code_bytes()));
+      for (int row = 0; row < rows; row += kBlockRows) {
+        MixBlock(Values(head), of, static_cast<int>(pages.size()), weights + row * weight_stride + first * kPageTokens,
+                 weight_stride, std::min(kBlockRows, rows - row), accumulators + row * mix_floats());
       }
     }
   }
@@ -207,29 +205,15 @@ class Coupled final : public PageCodec {
   }
 
  private:
-  struct MixCall {
-    const ValueTables* values;
-    const ValueCell* cells;
-    const float* weights;
-    int64_t weight_stride;
-    float* accumulators;
-  };
-
   size_t Index(HeadId head) const { return static_cast<size_t>(head.layer) * tables_.num_kv_heads + head.kv_head; }
   const KeyTables& Keys(HeadId head) const { return tables_.keys[Index(head)]; }
   const ValueTables& Values(HeadId head) const { return tables_.values[Index(head)]; }
   const SpanTurns& Turns(HeadId head) const { return tables_.turns[tables_.rope_of_layer[head.layer]]; }
 
-  template <typename Cell>
-  static Fetch<Cell> FetchOf(const HeadTables& tables, absl::Span<const std::byte* const> pages, int64_t offset,
-                             Cell* cells) {
-    Fetch<Cell> fetch = {};
-    fetch.pages = static_cast<int>(pages.size());
-    for (int p = 0; p < kPagesAtOnce; ++p) {  // where there is one page, it takes the other's place too
-      fetch.codes[p] = reinterpret_cast<const uint8_t*>(pages[std::min(p, fetch.pages - 1)]) + offset;
-      fetch.cells[p] = cells + int64_t{p} * tables.padded * kPageTokens;
-    }
-    return fetch;
+  // Where there is one page, it takes the other's place too.
+  static PageCodes CodesOf(absl::Span<const std::byte* const> pages, int64_t offset) {
+    return {reinterpret_cast<const uint8_t*>(pages.front()) + offset,
+            reinterpret_cast<const uint8_t*>(pages.back()) + offset};
   }
 
   template <int kRows>
@@ -264,10 +248,8 @@ class Coupled final : public PageCodec {
   void ScoreSpan(HeadId head, absl::Span<const std::byte* const> pages, const SpanQueries& queries, int rows,
                  float* scores, int64_t score_stride) const {
     const KeyTables& keys = Keys(head);
-    HWY_ALIGN KeyCell cells[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];
     for (size_t first = 0; first < pages.size(); first += kPagesAtOnce) {
       const auto now = pages.subspan(first, kPagesAtOnce);
-      const auto fetch = FetchOf<KeyCell>(keys, now, 0, cells);
       if (first + kPagesAhead < pages.size()) {
         for (const std::byte* page : pages.subspan(first + kPagesAhead, kPagesAtOnce)) {
           simd::PrefetchBytes(page, keys.code_bytes());
@@ -276,64 +258,86 @@ class Coupled final : public PageCodec {
       for (const std::byte* page : now) {  // values, for Mix
         simd::PrefetchBytes(page + keys.code_bytes(), Values(head).code_bytes());
       }
-      FetchKeys(keys, fetch);
-      for (int p = 0; p < fetch.pages; ++p, scores += kPageTokens) {
-        int row = 0;
-        for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) {
-          ScoreRows<kRowsAtOnce>(keys, fetch.cells[p], queries, row, scores, score_stride);
+      KeyPages of(keys, CodesOf(now, 0));
+      if (rows >= kKeptRows) of.Keep();
+      const ScoreCall call = {&keys,       &of, &queries, static_cast<int>(now.size()), scores + first * kPageTokens,
+                              score_stride};
+      int row = 0;
+      for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) ScoreRows<kRowsAtOnce>(call, row);
+      for (; row < rows; ++row) ScoreRows<1>(call, row);
+    }
+  }
+
+  struct ScoreCall {
+    const KeyTables* keys;
+    const KeyPages* of;
+    const SpanQueries* queries;
+    int pages;
+    float* scores;
+    int64_t score_stride;
+  };
+
+  template <int kRows>
+  static void ScoreRows(const ScoreCall& call, int first_row) {
+    const int width = OperandWidth(*call.keys);
+    const SpanQueries& queries = *call.queries;
+    I16 dots[kPagesAtOnce][kRows][2];
+    call.of->Dots<kRows>({queries.operands + first_row * 2 * width, 2 * width, width}, dots);
+    for (int p = 0; p < call.pages; ++p) {
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+        const int row = first_row + r;
+        float* out = call.scores + row * call.score_stride + p * kPageTokens;
+        NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
+          I16 dot;
+          NIBBLE_PARTS dot.v[i] = hn::Add(dots[p][r][half].v[i], hn::Set(I(), queries.offset[row]));
+          Store(Fma(ToFloat(dot), Set(queries.scale[row]), Set(queries.bias[row])), out + 16 * half);
         }
-        for (; row < rows; ++row) ScoreRows<1>(keys, fetch.cells[p], queries, row, scores, score_stride);
       }
+    }
+  }
+
+  // Weights of a block of rows, rounded to what meets the cells of pages.
+  struct RoundedWeights {
+    HWY_ALIGN WeightOperand operands[kPagesAtOnce][kBlockRows][kPageTokens];
+    float scales[kPagesAtOnce][kBlockRows];
+  };
+
+  void MixBlock(const ValueTables& values, const ValuePages& of, int pages, const float* weights, int64_t weight_stride,
+                int rows, float* accumulators) const {
+    RoundedWeights rounded;
+    for (int r = 0; r < rows; ++r) {
+      float* lanes = accumulators + r * mix_floats() + tables_.largest_padded;
+      for (int p = 0; p < pages; ++p) {
+        const float* of_page = weights + r * weight_stride + p * kPageTokens;
+        rounded.scales[p][r] = RoundWeights(of_page, rounded.operands[p][r]);
+        Store(AddUnlessZero(Add(Load(of_page), Load(of_page + 16)), Load(lanes)), lanes);
+      }
+    }
+    for (int panel = 0; panel < values.padded / 16; ++panel, accumulators += 16) {
+      const ValuePanel cells = of.Panel(panel);
+      int row = 0;
+      for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) {
+        MixRows<kRowsAtOnce>(cells, pages, rounded, row, accumulators);
+      }
+      for (; row < rows; ++row) MixRows<1>(cells, pages, rounded, row, accumulators);
     }
   }
 
   template <int kRows>
-  static void ScoreRows(const KeyTables& keys, const KeyCell* cells, const SpanQueries& queries, int first_row,
-                        float* scores, int64_t score_stride) {
-    const int width = OperandWidth(keys);
-    I16 dots[kRows][2];
-    KeyDots<kRows>(cells, KeyFolds(keys), {queries.operands + first_row * 2 * width, 2 * width, width}, dots);
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      const int row = first_row + r;
-      NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
-        I16 dot;
-        NIBBLE_PARTS dot.v[i] = hn::Add(dots[r][half].v[i], hn::Set(I(), queries.offset[row]));
-        Store(Fma(ToFloat(dot), Set(queries.scale[row]), Set(queries.bias[row])),
-              scores + row * score_stride + 16 * half);
+  HWY_INLINE void MixRows(const ValuePanel& cells, int pages, const RoundedWeights& weights, int first_row,
+                          float* accumulators) const {
+    float* out = accumulators + first_row * mix_floats();
+    V16 sums[kRows];
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r] = Load(out + r * mix_floats());
+    NIBBLE_UNROLL for (int p = 0; p < kPagesAtOnce; ++p) {
+      if (p == pages) break;
+      I16 dots[kRows];
+      cells.Dots<kRows>(p, weights.operands[p][first_row], dots);
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+        sums[r] = Fma(ToFloat(dots[r]), Set(weights.scales[p][first_row + r]), sums[r]);
       }
     }
-  }
-
-  template <int kRows, int kPanels>
-  HWY_INLINE void MixPanels(const MixCall& call, const WeightOperand* operands, const float* scales, int first_row,
-                            int panel) const {
-    I16 dots[kRows][kPanels];
-    ValueDots<kRows, kPanels>(call.cells + panel * 16 * kPageTokens, operands, dots);
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      float* out = call.accumulators + (first_row + r) * mix_floats() + panel * 16;
-      const V16 scale = Set(scales[r]);
-      NIBBLE_UNROLL for (int p = 0; p < kPanels; ++p) {
-        Store(Fma(ToFloat(dots[r][p]), scale, Load(out + 16 * p)), out + 16 * p);
-      }
-    }
-  }
-
-  template <int kRows>
-  void MixRows(const MixCall& call, int first_row) const {
-    HWY_ALIGN WeightOperand operands[kRows * kPageTokens];
-    float scales[kRows];
-    for (int r = 0; r < kRows; ++r) {
-      const float* weights = call.weights + (first_row + r) * call.weight_stride;
-      scales[r] = RoundWeights(weights, operands + r * kPageTokens);
-      float* lanes = call.accumulators + (first_row + r) * mix_floats() + tables_.largest_padded;
-      Store(AddUnlessZero(Add(Load(weights), Load(weights + 16)), Load(lanes)), lanes);
-    }
-    const int panels = call.values->padded / 16;
-    int panel = 0;
-    for (; panel + kPanelsAtOnce <= panels; panel += kPanelsAtOnce) {
-      MixPanels<kRows, kPanelsAtOnce>(call, operands, scales, first_row, panel);
-    }
-    for (; panel < panels; ++panel) MixPanels<kRows, 1>(call, operands, scales, first_row, panel);
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) Store(sums[r], out + r * mix_floats());
   }
 
   void FinishRow(const ValueTables& values, const float* accumulators, float* mixed) const {

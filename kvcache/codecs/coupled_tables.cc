@@ -116,9 +116,9 @@ void FillHead(const HeadCode& code, uint8_t centroid_offset, HeadTables* tables)
   for (size_t i = 0; i < code.centroids.size(); ++i) {
     tables->centroids.data[i] = static_cast<uint8_t>(code.centroids[i] + centroid_offset);
   }
-  tables->group_of = Aligned<int16_t>(tables->padded);
+  tables->code_at = Aligned<uint16_t>(tables->padded);
   for (int g = 0, j = 0; g < code.groups(); ++g) {
-    for (; j < code.group_ends[g]; ++j) tables->group_of.data[j] = static_cast<int16_t>(g);
+    for (; j < code.group_ends[g]; ++j) tables->code_at.data[j] = static_cast<uint16_t>(g * kCodeVector);
   }
 }
 
@@ -174,7 +174,7 @@ ValueTables MakeValues(const HeadCode& code) {
 
 int64_t HeadTables::bytes() const {
   return BytesOf(group_ends) + mean.bytes() + analysis.bytes() + centroid_scale.bytes() + centroids.bytes() +
-         group_of.bytes();
+         code_at.bytes();
 }
 
 absl::Status CheckCoupled(const CodecModel& model, const Calibration* calibration, std::string_view name) {

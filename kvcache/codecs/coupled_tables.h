@@ -18,6 +18,7 @@ namespace nibble::kv {
 inline constexpr int kMaxCoupledHeadDim = 512;
 inline constexpr int kMaxGroupCoefficients = 16;
 inline constexpr int kMatrixLimit = 2047;
+inline constexpr int kCodeVector = 2 * kPageTokens;  // codes of one group that a kernel may look up together
 
 // Of the integers that a query is rounded to.
 inline int QueryLimit(int head_dim) { return std::min(32767, 2147483647 / (kMatrixLimit * head_dim)); }
@@ -54,7 +55,7 @@ struct HeadTables {
   Aligned<float> centroid_scale;    // [coefficients]
   uint8_t centroid_offset = 0;      // 128 of keys, which dot products want unsigned
   Aligned<uint8_t> centroids;       // [padded][256], each int8 plus the offset
-  Aligned<int16_t> group_of;        // [padded], of each coefficient; 0 where filled up
+  Aligned<uint16_t> code_at;        // [padded], kCodeVector times the coefficient's group; 0 where filled up
 
   int64_t code_bytes() const { return static_cast<int64_t>(group_ends.size()) * kPageTokens; }
   int64_t bytes() const;  // held beside the struct
