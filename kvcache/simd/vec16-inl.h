@@ -88,6 +88,38 @@ HWY_INLINE V16 Fma(V16 a, V16 b, V16 c) {
   return r;
 }
 
+HWY_INLINE I16 SetInt(int32_t x) {
+  I16 r;
+  NIBBLE_PARTS r.v[i] = hn::Set(I(), x);
+  return r;
+}
+HWY_INLINE I16 MaxInt(I16 a, I16 b) {
+  I16 r;
+  NIBBLE_PARTS r.v[i] = hn::Max(a.v[i], b.v[i]);
+  return r;
+}
+HWY_INLINE I16 AddInt(I16 a, I16 b) {
+  I16 r;
+  NIBBLE_PARTS r.v[i] = hn::Add(a.v[i], b.v[i]);
+  return r;
+}
+// The magnitude as the bits of a float: integers order as the magnitudes do, and NaN above infinity.
+HWY_INLINE I16 MagnitudeBits(V16 a) {
+  I16 r;
+  NIBBLE_PARTS r.v[i] = hn::And(hn::BitCast(I(), a.v[i]), hn::Set(I(), 0x7FFFFFFF));
+  return r;
+}
+HWY_INLINE int32_t LargestLane(I16 a) {
+  auto largest = a.v[0];
+  for (int i = 1; i < kParts; ++i) largest = hn::Max(largest, a.v[i]);
+  return hn::GetLane(hn::MaxOfLanes(I(), largest));
+}
+HWY_INLINE int32_t SumLanesInt(I16 a) {
+  auto sum = a.v[0];
+  for (int i = 1; i < kParts; ++i) sum = hn::Add(sum, a.v[i]);
+  return hn::GetLane(hn::SumOfLanes(I(), sum));
+}
+
 HWY_INLINE V16 ToFloat(I16 a) {
   V16 r;
   NIBBLE_PARTS r.v[i] = hn::ConvertTo(F(), a.v[i]);

@@ -1,7 +1,6 @@
 #include "engine/backends/cpu/matmul_kernels.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <limits>
 
@@ -282,57 +281,71 @@ PanelKernel ChoosePanel(const GroupFormat& format) {
 
 PanelKernel ChooseFloatPanel() { return FloatPanel; }
 
-// The largest magnitude of a group as the bits of a float: integer maxima are exact and order NaN above infinity.
-HWY_INLINE uint32_t LargestBits(const float* group) {
-  uint32_t largest = 0;
-  for (int i = 0; i < kGroupSize; ++i) {
-    largest = std::max(largest, std::bit_cast<uint32_t>(group[i]) & 0x7FFFFFFFu);
-  }
-  return largest;
-}
-
 HWY_INLINE void StoreCodes(I16 a, int8_t* out) {
   const hn::Rebind<int8_t, I> bytes;
   NIBBLE_PARTS hn::StoreU(hn::DemoteTo(bytes, a.v[i]), bytes, out + i * kLanes);
 }
 
-HWY_INLINE int32_t SumCodes(const int8_t* codes) {
-  int32_t sum = 0;
-  for (int i = 0; i < kGroupSize; ++i) sum += codes[i];
-  return sum;
+struct Group {
+  V16 low, high;
+};
+
+// What lies past the end of a row counts as zeros.
+HWY_INLINE Group LoadGroup(const float* x, int64_t cols, int64_t g) {
+  const float* group = x + g * kGroupSize;
+  if (HWY_LIKELY((g + 1) * kGroupSize <= cols)) return {Load(group), Load(group + 16)};
+  HWY_ALIGN float padded[kGroupSize] = {};
+  std::copy(group, x + cols, padded);
+  return {Load(padded), Load(padded + 16)};
 }
 
-HWY_INLINE void QuantizeGroup(const float* group, int8_t* codes, float* scale) {
-  const uint32_t bits = LargestBits(group);
-  const float largest = std::bit_cast<float>(bits);
-  // Below 4e-37 the inverse overflows, below 2e-36 the scale is denormal: a group under 1e-30, well above both and far
-  // below what counts in a sum, is zero.
-  const bool zero = bits < std::bit_cast<uint32_t>(1e-30f), finite = bits < 0x7F800000u;
-  if (zero || !finite) {
-    std::memset(codes, 0, kGroupSize);
-    *scale = finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
-    return;
+// scale = largest / 127 and its inverse, from the bits of a group's largest magnitude. Below 4e-37 the inverse
+// overflows, below 2e-36 the scale is denormal: a group under 1e-30, well above both and far below what counts in a
+// sum, is zero, and both are.
+HWY_INLINE void ScalesOfLargest(const int32_t* largest, float* scales, float* inverses) {
+  const V16 limit = Set(127.0f);
+  NIBBLE_PARTS {
+    const auto bits = hn::LoadU(I(), largest + i * kLanes);
+    const auto magnitude = hn::BitCast(F(), bits);
+    const auto counts = hn::Ge(magnitude, hn::Set(F(), 1e-30f));
+    hn::StoreU(hn::IfThenElseZero(counts, hn::Div(magnitude, limit.v[i])), F(), scales + i * kLanes);
+    hn::StoreU(hn::IfThenElseZero(counts, hn::Div(limit.v[i], magnitude)), F(), inverses + i * kLanes);
   }
-  *scale = largest / 127.0f;
-  const V16 inverse = Set(127.0f / largest);
-  StoreCodes(NearestInt(Mul(Load(group), inverse)), codes);
-  StoreCodes(NearestInt(Mul(Load(group + 16), inverse)), codes + 16);
 }
 
+// Returns the sum of the codes.
+HWY_INLINE int32_t QuantizeGroup(const Group& group, V16 inverse, int8_t* codes) {
+  const I16 low = NearestInt(Mul(group.low, inverse)), high = NearestInt(Mul(group.high, inverse));
+  StoreCodes(low, codes);
+  StoreCodes(high, codes + 16);
+  return SumLanesInt(AddInt(low, high));
+}
+
+// Sixteen groups at a time, for their divisions.
 void QuantizeOneRow(const float* x, int64_t cols, int64_t row, const QuantizedRows& out) {
-  for (int64_t g = 0; g < out.groups; ++g) {
-    const int64_t at = row * out.groups + g;
-    int8_t* codes = out.codes + at * kGroupSize;
-    if ((g + 1) * kGroupSize <= cols) {
-      QuantizeGroup(x + g * kGroupSize, codes, &out.scales[at]);
-    } else {
-      float padded[kGroupSize] = {};
-      std::copy(x + g * kGroupSize, x + cols, padded);
-      QuantizeGroup(padded, codes, &out.scales[at]);
+  for (int64_t first = 0; first < out.groups; first += 16) {
+    const int64_t count = std::min<int64_t>(16, out.groups - first);
+    HWY_ALIGN int32_t largest[16] = {};
+    for (int64_t i = 0; i < count; ++i) {
+      const Group group = LoadGroup(x, cols, first + i);
+      largest[i] = LargestLane(MaxInt(MagnitudeBits(group.low), MagnitudeBits(group.high)));
     }
-    const int32_t sum = SumCodes(codes);
-    out.scaled_sums[at] = out.scales[at] * static_cast<float>(sum);
-    out.biases[at] = -128 * sum;
+    HWY_ALIGN float scales[16], inverses[16];
+    ScalesOfLargest(largest, scales, inverses);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t at = row * out.groups + first + i;
+      int8_t* codes = out.codes + at * kGroupSize;
+      int32_t sum = 0;
+      if (HWY_LIKELY(largest[i] < 0x7F800000)) {
+        sum = QuantizeGroup(LoadGroup(x, cols, first + i), Set(inverses[i]), codes);
+      } else {
+        std::memset(codes, 0, kGroupSize);
+        scales[i] = std::numeric_limits<float>::quiet_NaN();
+      }
+      out.scales[at] = scales[i];
+      out.scaled_sums[at] = scales[i] * static_cast<float>(sum);
+      out.biases[at] = -128 * sum;
+    }
   }
 }
 

@@ -80,17 +80,33 @@ HWY_INLINE void RotatePair(float cosine, float sine, float* a, float* b) {
   *b = std::fma(x, sine, y * cosine);
 }
 
+HWY_INLINE void Rotate(V16 cosines, V16 sines, V16* a, V16* b) {
+  const V16 x = *a, y = *b;
+  *a = Fma(x, cosines, Sub(Zero(), Mul(y, sines)));
+  *b = Fma(x, sines, Mul(y, cosines));
+}
+
 void RopePairs(const float* cosines, const float* sines, int dims, float* head) {
-  for (int i = 0; i < dims / 2; ++i) RotatePair(cosines[i], sines[i], &head[2 * i], &head[2 * i + 1]);
+  const int half = dims / 2;
+  int first = 0;
+  for (; first + 16 <= half; first += 16) {
+    float* pairs = head + 2 * first;
+    V16 x, y;
+    NIBBLE_PARTS hn::LoadInterleaved2(F(), pairs + 2 * i * kLanes, x.v[i], y.v[i]);
+    Rotate(Load(cosines + first), Load(sines + first), &x, &y);
+    NIBBLE_PARTS hn::StoreInterleaved2(x.v[i], y.v[i], F(), pairs + 2 * i * kLanes);
+  }
+  for (int i = first; i < half; ++i) RotatePair(cosines[i], sines[i], &head[2 * i], &head[2 * i + 1]);
 }
 
 void RopeHalves(const float* cosines, const float* sines, int dims, float* head) {
   const int half = dims / 2;
   int i = 0;
   for (; i + 16 <= half; i += 16) {
-    const V16 x = Load(head + i), y = Load(head + half + i), c = Load(cosines + i), s = Load(sines + i);
-    Store(Fma(x, c, Sub(Zero(), Mul(y, s))), head + i);
-    Store(Fma(x, s, Mul(y, c)), head + half + i);
+    V16 x = Load(head + i), y = Load(head + half + i);
+    Rotate(Load(cosines + i), Load(sines + i), &x, &y);
+    Store(x, head + i);
+    Store(y, head + half + i);
   }
   for (; i < half; ++i) RotatePair(cosines[i], sines[i], &head[i], &head[half + i]);
 }
