@@ -5,12 +5,14 @@
 #include <cmath>
 #include <cstdio>
 
+#include "absl/strings/str_format.h"
 #include "loadtest/arrivals.h"
 #include "loadtest/client.h"
 #include "loadtest/options.h"
 #include "loadtest/report.h"
 #include "loadtest/runner.h"
 #include "loadtest/stats.h"
+#include "loadtest/sweep.h"
 #include "loadtest/workload.h"
 
 namespace nibble::loadtest {
@@ -21,13 +23,31 @@ int64_t Concurrency(const Options& options) {
   return options.max_concurrency > 0 ? std::min(options.max_concurrency, most) : most;
 }
 
-std::vector<Request> Requests(const Options& options, int64_t count, int64_t vocab_size, uint64_t seed) {
-  return MakeRequests({.requests = count,
-                       .input_tokens = options.input_tokens,
-                       .output_tokens = options.output_tokens,
-                       .cancel_rate = options.cancel_rate,
-                       .vocab_size = vocab_size,
-                       .seed = seed});
+WorkloadOptions WorkloadOf(const Options& options, int64_t count, int64_t vocab_size, uint64_t seed) {
+  return {.requests = count,
+          .input_tokens = options.input_tokens,
+          .output_tokens = options.output_tokens,
+          .cancel_rate = options.cancel_rate,
+          .vocab_size = vocab_size,
+          .seed = seed};
+}
+
+std::vector<Request> MakeRequests(const Options& options, int64_t vocab_size) {
+  const WorkloadOptions workload = WorkloadOf(options, options.requests, vocab_size, options.seed);
+  if (options.workload == "trace") return TraceRequests(workload, options.trace);
+  if (options.workload == "shared-prefix") return SharedPrefixRequests(workload, options.prefixes);
+  return RandomRequests(workload);
+}
+
+// Empty where requests go as soon as they may.
+std::vector<double> Arrivals(const Options& options) {
+  if (options.workload == "trace") {
+    std::vector<double> seconds = TraceSeconds(options.trace, options.rate);
+    seconds.resize(options.requests);
+    return seconds;
+  }
+  if (std::isinf(options.rate)) return {};
+  return ArrivalSeconds(options.requests, {options.rate, options.burstiness, options.ramp_from, options.seed});
 }
 
 void ShowProgress(int64_t ended, int64_t of) {
@@ -37,21 +57,31 @@ void ShowProgress(int64_t ended, int64_t of) {
 void WarmUp(Client& client, const Options& options, int64_t vocab_size) {
   if (options.warmup == 0) return;
   // Other prompts than the run's, so that it finds none of them cached.
-  const std::vector<Request> requests = Requests(options, options.warmup, vocab_size, ~options.seed);
-  SendAll(client, requests, {.arrivals = {}, .max_concurrency = Concurrency(options)}, [](int64_t) {});
+  const std::vector<Request> requests = RandomRequests(WorkloadOf(options, options.warmup, vocab_size, ~options.seed));
+  SendAll(client, requests, {.arrivals = {}, .max_concurrency = Concurrency(options)},
+          [](int64_t, const Record&) { return true; });
 }
 
-Measurement Measure(Client& client, const Options& options, int64_t vocab_size) {
-  Schedule schedule{.arrivals = {}, .max_concurrency = Concurrency(options)};
-  if (!std::isinf(options.rate)) {
-    schedule.arrivals = ArrivalSeconds(options.requests, {options.rate, options.burstiness, options.seed});
-  }
-  return SendAll(client, Requests(options, options.requests, vocab_size, options.seed), schedule,
-                 [&options](int64_t ended) { ShowProgress(ended, options.requests); });
+Measurement Measure(Client& client, const Options& options, int64_t vocab_size, const Progress& progress) {
+  const Schedule schedule{.arrivals = Arrivals(options), .max_concurrency = Concurrency(options)};
+  return SendAll(client, MakeRequests(options, vocab_size), schedule, [&](int64_t ended, const Record& record) {
+    ShowProgress(ended, options.requests);
+    return progress(ended, record);
+  });
+}
+
+// A client that comes late to its own schedule measures itself.
+absl::Status CheckKeptTime(const Summary& summary) {
+  constexpr double kMostLateMs = 10;
+  if (summary.late_ms.p99 <= kMostLateMs) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "this machine could not keep the schedule: 1 of 100 requests went out %.0f ms late or more, so the figures say "
+      "nothing of the server",
+      summary.late_ms.p99));
 }
 
 absl::Status Report(const Options& options, const std::string& model, const Measurement& run) {
-  const Summary summary = Summarize(run);
+  const Summary summary = Summarize(run, options.slo);
   if (options.json != "-") std::fputs(ToText(summary).c_str(), stdout);
   if (!options.requests_jsonl.empty()) {
     if (absl::Status status = WriteText(options.requests_jsonl, ToJsonLines(run)); !status.ok()) return status;
@@ -60,10 +90,40 @@ absl::Status Report(const Options& options, const std::string& model, const Meas
     if (absl::Status status = WriteText(options.json, ToJson(options, model, run, summary)); !status.ok())
       return status;
   }
-  if (summary.failed == 0) return absl::OkStatus();
+  if (summary.failed == 0) return CheckKeptTime(summary);
   const auto failed = std::find_if(run.records.begin(), run.records.end(),
                                    [](const Record& record) { return record.outcome == Outcome::kFailed; });
   return absl::UnknownError(std::to_string(summary.failed) + " requests failed, the first with: " + failed->error);
+}
+
+// Every probe sends other prompts, so that none finds the last one's in a cache.
+absl::Status Sweep(Client& client, const Options& options, const ModelInfo& model) {
+  std::vector<Probe> probes;
+  absl::Status kept_time;
+  const auto holds = [&](double rate) {
+    Options at = options;
+    at.rate = rate;
+    at.seed += probes.size();
+    const int64_t allowed = MissesAllowed(at.requests);
+    int64_t missed = 0;
+    const Measurement run = Measure(client, at, model.vocab_size, [&](int64_t, const Record& record) {
+      missed += !Meets(record, *at.slo);
+      return missed <= allowed;
+    });
+    const auto sent = static_cast<int64_t>(run.records.size());
+    probes.push_back({rate, missed <= allowed, sent, Summarize(run, at.slo)});
+    if (options.json != "-") std::fputs(ToText(probes.back()).c_str(), stdout);
+    std::fflush(stdout);  // a probe takes a while
+    kept_time.Update(CheckKeptTime(probes.back().summary));
+    return probes.back().held;
+  };
+  const double highest = FindHighestRate(std::isinf(options.rate) ? 1 : options.rate, holds);
+  if (options.json != "-") std::printf("highest rate held: %.2f requests/s\n", highest);
+  if (!options.json.empty()) {
+    kept_time.Update(WriteText(options.json, SweepToJson(options, model.name, highest, probes)));
+  }
+  if (highest == 0) kept_time.Update(absl::UnavailableError("no rate holds " + options.slo_text));
+  return kept_time;
 }
 
 absl::Status Execute(const Options& options) {
@@ -73,7 +133,9 @@ absl::Status Execute(const Options& options) {
   if (!model.ok()) return model.status();
   if (model->vocab_size < 32) return absl::FailedPreconditionError("the server names no usable vocabulary size");
   WarmUp(**client, options, model->vocab_size);
-  return Report(options, model->name, Measure(**client, options, model->vocab_size));
+  if (options.sweep) return Sweep(**client, options, *model);
+  const auto all = [](int64_t, const Record&) { return true; };
+  return Report(options, model->name, Measure(**client, options, model->vocab_size, all));
 }
 
 int Fail(const absl::Status& status) {

@@ -1,24 +1,38 @@
 #include "loadtest/options.h"
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/reflection.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "loadtest/sweep.h"
 
 ABSL_FLAG(std::string, target, "", "grpc://ADDR (nibble.v1) or http://ADDR (an OpenAI-compatible server)");
 ABSL_FLAG(std::string, model, "", "model to ask for; empty: the one that is served");
-ABSL_FLAG(int64_t, requests, 100, "requests to send");
-ABSL_FLAG(double, rate, HUGE_VAL, "requests per second; inf: as many at a time as --max-concurrency allows");
+ABSL_FLAG(int64_t, requests, 100, "requests to send; of a trace, at most this many of its lines");
+ABSL_FLAG(double, rate, HUGE_VAL,
+          "requests per second; inf: as many at a time as --max-concurrency allows, or a trace at its own times");
 ABSL_FLAG(double, burstiness, 1, "shape of the gamma-distributed gaps; 1: Poisson arrivals, above: steadier");
+ABSL_FLAG(double, ramp_from, 0, "requests per second at the start, from which the rate grows evenly; 0: no ramp");
 ABSL_FLAG(int64_t, max_concurrency, 0, "most requests in flight; 0: no limit");
 ABSL_FLAG(uint64_t, seed, 0, "seed of prompts, arrivals and cancels");
 ABSL_FLAG(int64_t, warmup, 0, "requests sent first that no figure counts");
-ABSL_FLAG(std::string, workload, "random", "random: prompts of random token ids");
-ABSL_FLAG(int64_t, input_tokens, 128, "tokens of each prompt");
-ABSL_FLAG(int64_t, output_tokens, 128, "tokens of each answer");
+ABSL_FLAG(
+    std::string, workload, "random",
+    "random: prompts of random token ids; shared-prefix: each behind one of --prefix-groups; trace: --workload-file");
+ABSL_FLAG(std::string, workload_file, "",
+          "a trace: JSON lines of timestamp (ms), input_length, output_length, hash_ids");
+ABSL_FLAG(std::string, input_tokens, "128",
+          "tokens of each prompt, or behind its prefix: N, uniform:LOW:HIGH, lognormal:MEDIAN:SIGMA or file:PATH");
+ABSL_FLAG(std::string, output_tokens, "128", "tokens of each answer, in the same forms");
+ABSL_FLAG(int64_t, prefix_groups, 8, "prefixes that prompts of shared-prefix begin with");
+ABSL_FLAG(int64_t, prefix_tokens, 512, "tokens of each of them");
 ABSL_FLAG(double, cancel_rate, 0, "share of requests that the client hangs up on, after a random number of tokens");
+ABSL_FLAG(std::string, slo, "", "objective of every answer, such as ttft:200ms,tpot:50ms,e2el:2s; gives the goodput");
+ABSL_FLAG(bool, sweep, false, "find the highest rate at which 99 of 100 requests meet --slo, from --rate on");
 ABSL_FLAG(std::string, json, "", "file for the figures as one JSON object; -: standard output");
 ABSL_FLAG(std::string, requests_jsonl, "", "file for one JSON object per request");
 
@@ -39,8 +53,15 @@ absl::Status ReadFlag(const std::vector<std::string>& words, size_t* i) {
   const std::string name = word.substr(2, equals == std::string::npos ? equals : equals - 2);
   absl::CommandLineFlag* flag = absl::FindCommandLineFlag(absl::StrReplaceAll(name, {{"-", "_"}}));
   if (flag == nullptr) return Invalid(name, "unknown flag");
-  if (equals == std::string::npos && *i == words.size()) return Invalid(name, "needs a value");
-  const std::string value = equals == std::string::npos ? words[(*i)++] : word.substr(equals + 1);
+  std::string value;
+  if (equals != std::string::npos) {
+    value = word.substr(equals + 1);
+  } else if (flag->IsOfType<bool>()) {
+    value = "true";
+  } else {
+    if (*i == words.size()) return Invalid(name, "needs a value");
+    value = words[(*i)++];
+  }
   std::string error;
   if (!flag->ParseFrom(value, &error)) return Invalid(name, absl::StrCat("cannot read '", value, "'"));
   return absl::OkStatus();
@@ -53,13 +74,15 @@ Options FromFlags() {
   options.requests = absl::GetFlag(FLAGS_requests);
   options.rate = absl::GetFlag(FLAGS_rate);
   options.burstiness = absl::GetFlag(FLAGS_burstiness);
+  options.ramp_from = absl::GetFlag(FLAGS_ramp_from);
   options.max_concurrency = absl::GetFlag(FLAGS_max_concurrency);
   options.seed = absl::GetFlag(FLAGS_seed);
   options.warmup = absl::GetFlag(FLAGS_warmup);
   options.workload = absl::GetFlag(FLAGS_workload);
-  options.input_tokens = absl::GetFlag(FLAGS_input_tokens);
-  options.output_tokens = absl::GetFlag(FLAGS_output_tokens);
+  options.prefixes = {absl::GetFlag(FLAGS_prefix_groups), absl::GetFlag(FLAGS_prefix_tokens)};
   options.cancel_rate = absl::GetFlag(FLAGS_cancel_rate);
+  options.slo_text = absl::GetFlag(FLAGS_slo);
+  options.sweep = absl::GetFlag(FLAGS_sweep);
   options.json = absl::GetFlag(FLAGS_json);
   options.requests_jsonl = absl::GetFlag(FLAGS_requests_jsonl);
   return options;
@@ -68,20 +91,64 @@ Options FromFlags() {
 // Comparisons are written so that NaN fails them.
 absl::Status Validate(const Options& options) {
   constexpr int64_t kMostRequests = 10'000'000;
-  constexpr int64_t kMostTokens = 10'000'000;
   if (options.target.empty()) return Invalid("target", "is required");
   if (options.requests < 1 || options.requests > kMostRequests) return Invalid("requests", "must be 1 to 10000000");
   if (!(options.rate > 0)) return Invalid("rate", "must be above 0");
   if (!(options.burstiness > 0 && options.burstiness <= 1e6)) return Invalid("burstiness", "must be above 0");
   if (options.max_concurrency < 0) return Invalid("max-concurrency", "must not be negative");
   if (options.warmup < 0 || options.warmup > kMostRequests) return Invalid("warmup", "must be 0 to 10000000");
-  if (options.workload != "random") return Invalid("workload", "must be random");
-  if (options.input_tokens < 1 || options.input_tokens > kMostTokens) return Invalid("input-tokens", "must be above 0");
-  if (options.output_tokens < 1 || options.output_tokens > kMostTokens) {
-    return Invalid("output-tokens", "must be above 0");
+  if (!(options.ramp_from >= 0 && options.ramp_from <= 1e6)) return Invalid("ramp-from", "must be 0 to 1000000");
+  if (options.prefixes.groups < 1 || options.prefixes.groups > kMostRequests) {
+    return Invalid("prefix-groups", "must be 1 to 10000000");
+  }
+  if (options.prefixes.tokens < 0 || options.prefixes.tokens > Lengths::kMost) {
+    return Invalid("prefix-tokens", "must be 0 to 10000000");
   }
   if (!(options.cancel_rate >= 0 && options.cancel_rate <= 1)) return Invalid("cancel-rate", "must be 0 to 1");
   return absl::OkStatus();
+}
+
+absl::Status ReadLengths(absl::string_view flag, const std::string& text, Lengths* lengths) {
+  const absl::StatusOr<Lengths> parsed = Lengths::Parse(text);
+  if (!parsed.ok()) return Invalid(flag, parsed.status().message());
+  *lengths = *parsed;
+  return absl::OkStatus();
+}
+
+absl::Status ReadWorkload(const std::string& file, Options* options) {
+  if (options->workload != "random" && options->workload != "shared-prefix" && options->workload != "trace") {
+    return Invalid("workload", "must be random, shared-prefix or trace");
+  }
+  if ((options->workload == "trace") == file.empty()) return Invalid("workload-file", "goes with --workload trace");
+  if (file.empty()) return absl::OkStatus();
+  absl::StatusOr<std::vector<TraceLine>> trace = ReadTrace(file);
+  if (!trace.ok()) return Invalid("workload-file", trace.status().message());
+  options->trace = *std::move(trace);
+  options->requests = std::min(options->requests, static_cast<int64_t>(options->trace.size()));
+  return absl::OkStatus();
+}
+
+absl::Status ReadObjective(Options* options) {
+  if (options->sweep && options->slo_text.empty()) return Invalid("sweep", "needs an objective: --slo");
+  if (options->sweep && std::isfinite(options->rate) && !(options->rate >= kLeastRate && options->rate <= kMostRate)) {
+    return Invalid("rate", "must be 1/64 to 65536 for --sweep to begin with");
+  }
+  if (options->slo_text.empty()) return absl::OkStatus();
+  const absl::StatusOr<Slo> slo = ParseSlo(options->slo_text);
+  if (!slo.ok()) return Invalid("slo", slo.status().message());
+  options->slo = *slo;
+  return absl::OkStatus();
+}
+
+// What is more than a number.
+absl::Status ReadTexts(Options* options) {
+  absl::Status status = ReadLengths("input-tokens", absl::GetFlag(FLAGS_input_tokens), &options->input_tokens);
+  if (status.ok()) {
+    status = ReadLengths("output-tokens", absl::GetFlag(FLAGS_output_tokens), &options->output_tokens);
+  }
+  if (status.ok()) status = ReadObjective(options);
+  if (status.ok()) status = ReadWorkload(absl::GetFlag(FLAGS_workload_file), options);
+  return status;
 }
 
 }  // namespace
@@ -90,8 +157,10 @@ absl::StatusOr<Options> ParseOptions(const std::vector<std::string>& words) {
   for (size_t i = 0; i < words.size();) {
     if (const absl::Status status = ReadFlag(words, &i); !status.ok()) return status;
   }
-  const Options options = FromFlags();
-  if (const absl::Status status = Validate(options); !status.ok()) return status;
+  Options options = FromFlags();
+  absl::Status status = Validate(options);
+  if (status.ok()) status = ReadTexts(&options);
+  if (!status.ok()) return status;
   return options;
 }
 

@@ -3,11 +3,16 @@
 #define NIBBLE_LOADTEST_OPTIONS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "loadtest/lengths.h"
+#include "loadtest/slo.h"
+#include "loadtest/trace.h"
+#include "loadtest/workload.h"
 
 namespace nibble::loadtest {
 
@@ -17,13 +22,19 @@ struct Options {
   int64_t requests = 0;
   double rate = 0;  // requests per second; infinity: as many as max_concurrency lets go
   double burstiness = 1;
+  double ramp_from = 0;
   int64_t max_concurrency = 0;  // 0: no limit
   uint64_t seed = 0;
   int64_t warmup = 0;
   std::string workload;
-  int64_t input_tokens = 0;
-  int64_t output_tokens = 0;
+  std::vector<TraceLine> trace;  // of the workload trace: at least `requests` lines
+  Lengths input_tokens = Lengths::Exactly(1);
+  Lengths output_tokens = Lengths::Exactly(1);
+  SharedPrefixes prefixes;
   double cancel_rate = 0;
+  std::string slo_text;
+  std::optional<Slo> slo;
+  bool sweep = false;
   std::string json;            // a file, "-" for standard output, or empty
   std::string requests_jsonl;  // a file, or empty
 };

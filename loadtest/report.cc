@@ -54,32 +54,61 @@ Json ToJson(const Record& record, Clock::time_point start) {
   return line;
 }
 
-}  // namespace
+// What was asked.
+Json ToJson(const Options& options, const std::string& model) {
+  return {{"target", options.target},
+          {"model_id", model},
+          {"workload", options.workload},
+          {"num_prompts", options.requests},
+          {"request_rate", Rate(options.rate)},
+          {"burstiness", options.burstiness},
+          {"max_concurrency", options.max_concurrency > 0 ? Json(options.max_concurrency) : Json()},
+          {"seed", options.seed},
+          {"slo", options.slo_text.empty() ? Json() : Json(options.slo_text)}};
+}
 
-std::string ToJson(const Options& options, const std::string& model, const Measurement& run, const Summary& summary) {
-  Json out = {{"target", options.target},
-              {"model_id", model},
-              {"workload", options.workload},
-              {"num_prompts", options.requests},
-              {"request_rate", Rate(options.rate)},
-              {"burstiness", options.burstiness},
-              {"max_concurrency", options.max_concurrency > 0 ? Json(options.max_concurrency) : Json()},
-              {"seed", options.seed},
-              {"duration", summary.duration_s},
-              {"completed", summary.completed},
-              {"failed", summary.failed},
-              {"cancelled", summary.cancelled},
-              {"total_input_tokens", summary.input_tokens},
-              {"total_output_tokens", summary.output_tokens},
-              {"request_throughput", summary.requests_per_s},
-              {"request_goodput", nullptr},  // needs an objective to be measured against
-              {"output_throughput", summary.output_tokens_per_s},
-              {"total_token_throughput", summary.total_tokens_per_s},
-              {"max_concurrent_requests", run.peak_concurrency}};
+// What was seen.
+void AddSummary(const Summary& summary, Json& out) {
+  const Json figures = {{"duration", summary.duration_s},
+                        {"completed", summary.completed},
+                        {"failed", summary.failed},
+                        {"failures", summary.failures},
+                        {"cancelled", summary.cancelled},
+                        {"total_input_tokens", summary.input_tokens},
+                        {"total_output_tokens", summary.output_tokens},
+                        {"request_throughput", summary.requests_per_s},
+                        {"request_goodput", summary.goodput_per_s.has_value() ? Json(*summary.goodput_per_s) : Json()},
+                        {"slo_attainment", summary.goodput_per_s.has_value() ? Json(summary.share_met) : Json()},
+                        {"output_throughput", summary.output_tokens_per_s},
+                        {"total_token_throughput", summary.total_tokens_per_s},
+                        {"p99_late_ms", summary.late_ms.p99}};
+  out.update(figures);
   AddDistribution("ttft", summary.ttft_ms, out);
   AddDistribution("tpot", summary.tpot_ms, out);
   AddDistribution("itl", summary.itl_ms, out);
   AddDistribution("e2el", summary.e2el_ms, out);
+}
+
+}  // namespace
+
+std::string ToJson(const Options& options, const std::string& model, const Measurement& run, const Summary& summary) {
+  Json out = ToJson(options, model);
+  AddSummary(summary, out);
+  out["max_concurrent_requests"] = run.peak_concurrency;
+  out["client_cpu_seconds"] = run.cpu_seconds;
+  return out.dump(2) + "\n";
+}
+
+std::string SweepToJson(const Options& options, const std::string& model, double highest_rate,
+                        const std::vector<Probe>& probes) {
+  Json out = ToJson(options, model);
+  out["highest_rate"] = highest_rate;
+  out["probes"] = Json::array();
+  for (const Probe& probe : probes) {
+    Json one = {{"request_rate", probe.rate}, {"held", probe.held}, {"sent", probe.sent}};
+    AddSummary(probe.summary, one);
+    out["probes"].push_back(one);
+  }
   return out.dump(2) + "\n";
 }
 
@@ -91,11 +120,23 @@ std::string ToJsonLines(const Measurement& run) {
   return text;
 }
 
+std::string ToText(const Probe& probe) {
+  return absl::StrFormat("%8.2f requests/s: %s, %5.1f %% of %d met, TTFT p99 %.1f ms, TPOT p99 %.2f ms\n", probe.rate,
+                         probe.held ? "held    " : "not held", 100 * probe.summary.share_met, probe.sent,
+                         probe.summary.ttft_ms.p99, probe.summary.tpot_ms.p99);
+}
+
 std::string ToText(const Summary& summary) {
   std::string text = absl::StrFormat(
       "%d completed, %d failed, %d cancelled in %.2f s\n%.2f requests/s, %.1f output tokens/s, %.1f tokens/s in all\n",
       summary.completed, summary.failed, summary.cancelled, summary.duration_s, summary.requests_per_s,
       summary.output_tokens_per_s, summary.total_tokens_per_s);
+  for (const auto& [error, count] : summary.failures)
+    absl::StrAppendFormat(&text, "%d failed with: %s\n", count, error);
+  if (summary.goodput_per_s.has_value()) {
+    absl::StrAppendFormat(&text, "%.2f requests/s met the objective, %.1f %% of them\n", *summary.goodput_per_s,
+                          100 * summary.share_met);
+  }
   absl::StrAppendFormat(&text, "%-9s %10s %10s %10s %10s\n", "ms", "mean", "p50", "p90", "p99");
   const auto row = [&text](const char* name, const Distribution& d) {
     absl::StrAppendFormat(&text, "%-9s %10.2f %10.2f %10.2f %10.2f\n", name, d.mean, d.p50, d.p90, d.p99);

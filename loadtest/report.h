@@ -3,6 +3,7 @@
 #define NIBBLE_LOADTEST_REPORT_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "loadtest/options.h"
@@ -14,9 +15,23 @@ namespace nibble::loadtest {
 // One JSON object, indented.
 std::string ToJson(const Options& options, const std::string& model, const Measurement& run, const Summary& summary);
 
+// What a sweep saw at one rate.
+struct Probe {
+  double rate = 0;
+  bool held = false;
+  int64_t sent = 0;  // fewer than asked where it was clear that the rate is not held
+  Summary summary;
+};
+// The same for a sweep: the highest rate held, and every probe with the keys of a run.
+std::string SweepToJson(const Options& options, const std::string& model, double highest_rate,
+                        const std::vector<Probe>& probes);
+
 // One JSON object per request and line, in the order of sending; times in milliseconds, `scheduled_ms` and `sent_ms`
 // from the first request's schedule.
 std::string ToJsonLines(const Measurement& run);
+
+// One line for people.
+std::string ToText(const Probe& probe);
 
 // A few lines for people.
 std::string ToText(const Summary& summary);

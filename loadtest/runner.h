@@ -16,6 +16,9 @@ struct Measurement {
   std::vector<Record> records;  // in the order of the requests
   double seconds = 0;           // from the first request's schedule to the last answer's end
   int64_t peak_concurrency = 0;
+  // How much later than due the client came to each request that was due at a time, the wait for others left out.
+  std::vector<double> late_ms;
+  double cpu_seconds = 0;  // of this process
 };
 
 struct Schedule {
@@ -25,9 +28,13 @@ struct Schedule {
   int64_t max_concurrency = std::numeric_limits<int64_t>::max();
 };
 
-// Blocks until every request has ended. `progress` is called with the number ended, on any thread, one at a time.
+// Hears of every request that has ended and how many have; on any thread, one call at a time. Returns whether to send
+// more.
+using Progress = std::function<bool(int64_t ended, const Record& record)>;
+
+// Blocks until every request has ended. Requests that were not sent have no record.
 Measurement SendAll(Client& client, const std::vector<Request>& requests, const Schedule& schedule,
-                    const std::function<void(int64_t)>& progress);
+                    const Progress& progress);
 
 }  // namespace nibble::loadtest
 

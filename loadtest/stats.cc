@@ -25,8 +25,7 @@ struct Samples {
     ttft.push_back(latency.ttft_ms);
     e2el.push_back(latency.e2el_ms);
     itl.insert(itl.end(), latency.itl_ms.begin(), latency.itl_ms.end());
-    if (record.output_tokens < 2) return;
-    tpot.push_back((latency.e2el_ms - latency.ttft_ms) / static_cast<double>(record.output_tokens - 1));
+    if (latency.tpot_ms.has_value()) tpot.push_back(*latency.tpot_ms);
   }
 };
 
@@ -34,6 +33,7 @@ void Count(const Record& record, Summary& summary) {
   switch (record.outcome) {
     case Outcome::kFailed:
       ++summary.failed;
+      ++summary.failures[record.error];
       return;
     case Outcome::kCancelled:
       ++summary.cancelled;
@@ -69,10 +69,13 @@ Latency LatencyOf(const Record& record) {
   for (size_t i = 1; i < record.chunks.size(); ++i) {
     latency.itl_ms.push_back(Milliseconds(record.chunks[i] - record.chunks[i - 1]));
   }
+  if (record.output_tokens > 1) {
+    latency.tpot_ms = (latency.e2el_ms - latency.ttft_ms) / static_cast<double>(record.output_tokens - 1);
+  }
   return latency;
 }
 
-Summary Summarize(const Measurement& run) {
+Summary Summarize(const Measurement& run, const std::optional<Slo>& slo) {
   Summary summary;
   Samples samples;
   for (const Record& record : run.records) {
@@ -83,6 +86,13 @@ Summary Summarize(const Measurement& run) {
   summary.requests_per_s = static_cast<double>(summary.completed) / run.seconds;
   summary.output_tokens_per_s = static_cast<double>(summary.output_tokens) / run.seconds;
   summary.total_tokens_per_s = static_cast<double>(summary.input_tokens + summary.output_tokens) / run.seconds;
+  if (slo.has_value()) {
+    const auto meets = [&slo](const Record& record) { return Meets(record, *slo); };
+    const auto met = static_cast<double>(std::count_if(run.records.begin(), run.records.end(), meets));
+    summary.goodput_per_s = met / run.seconds;
+    summary.share_met = met / static_cast<double>(run.records.size());
+  }
+  summary.late_ms = Describe(run.late_ms);
   summary.ttft_ms = Describe(std::move(samples.ttft));
   summary.tpot_ms = Describe(std::move(samples.tpot));
   summary.itl_ms = Describe(std::move(samples.itl));

@@ -3,10 +3,14 @@
 #define NIBBLE_LOADTEST_STATS_H_
 
 #include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "loadtest/request.h"
 #include "loadtest/runner.h"
+#include "loadtest/slo.h"
 
 namespace nibble::loadtest {
 
@@ -24,8 +28,10 @@ Distribution Describe(std::vector<double> values);
 
 // One answer's latencies, milliseconds from its scheduled send time.
 struct Latency {
-  double ttft_ms = 0;          // to the first output
-  double e2el_ms = 0;          // to the last output
+  double ttft_ms = 0;  // to the first output
+  double e2el_ms = 0;  // to the last output
+  // Of an answer with two tokens or more: (end to end - first token) / (tokens - 1).
+  std::optional<double> tpot_ms;
   std::vector<double> itl_ms;  // between neighbouring outputs
 };
 
@@ -36,6 +42,7 @@ Latency LatencyOf(const Record& record);
 struct Summary {
   int64_t completed = 0;
   int64_t failed = 0;
+  std::map<std::string, int64_t> failures;  // by what was said
   int64_t cancelled = 0;
   double duration_s = 0;
   int64_t input_tokens = 0;
@@ -43,13 +50,16 @@ struct Summary {
   double requests_per_s = 0;
   double output_tokens_per_s = 0;
   double total_tokens_per_s = 0;
+  std::optional<double> goodput_per_s;  // requests that met the objective, where there is one
+  double share_met = 0;                 // of all requests sent
   Distribution ttft_ms;
-  Distribution tpot_ms;  // of each answer with two tokens or more: (end to end - first token) / (tokens - 1)
+  Distribution tpot_ms;
   Distribution itl_ms;
   Distribution e2el_ms;
+  Distribution late_ms;
 };
 
-Summary Summarize(const Measurement& run);
+Summary Summarize(const Measurement& run, const std::optional<Slo>& slo);
 
 }  // namespace nibble::loadtest
 

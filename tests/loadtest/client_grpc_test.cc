@@ -75,7 +75,8 @@ class ScriptedServer : public v1::Inference::Service {
 
 Measurement SendTo(const ScriptedServer& server, const std::vector<Request>& requests, int64_t concurrency) {
   const std::unique_ptr<Client> client = MakeGrpcClient(server.address(), "", concurrency);
-  return SendAll(*client, requests, {.arrivals = {}, .max_concurrency = concurrency}, [](int64_t) {});
+  return SendAll(*client, requests, {.arrivals = {}, .max_concurrency = concurrency},
+                 [](int64_t, const Record&) { return true; });
 }
 
 TEST(GrpcClient, DescribesTheModelServed) {
@@ -92,7 +93,7 @@ TEST(GrpcClient, CountsTokensOfEveryAnswer) {
   ScriptedServer server;
   const std::vector<Request> requests(40, Request{{1, 2, 3}, 8, -1});
   const Measurement run = SendTo(server, requests, 4);
-  const Summary summary = Summarize(run);
+  const Summary summary = Summarize(run, {});
   EXPECT_EQ(summary.completed, 40);
   EXPECT_EQ(summary.input_tokens, 120);
   EXPECT_EQ(summary.output_tokens, 320);
@@ -137,8 +138,8 @@ TEST(GrpcClient, ScheduledTimesFollowTheArrivals) {
   ScriptedServer server;
   const std::unique_ptr<Client> client = MakeGrpcClient(server.address(), "", 2);
   const std::vector<Request> requests(3, Request{{1}, 2, -1});
-  const Measurement run =
-      SendAll(*client, requests, {.arrivals = {0, 0.01, 0.03}, .max_concurrency = 2}, [](int64_t) {});
+  const Measurement run = SendAll(*client, requests, {.arrivals = {0, 0.01, 0.03}, .max_concurrency = 2},
+                                  [](int64_t, const Record&) { return true; });
   EXPECT_EQ(run.records[1].scheduled - run.records[0].scheduled, std::chrono::milliseconds(10));
   EXPECT_EQ(run.records[2].scheduled - run.records[0].scheduled, std::chrono::milliseconds(30));
   for (const Record& record : run.records) EXPECT_GE(record.sent, record.scheduled);

@@ -82,7 +82,8 @@ class ScriptedServer {
 Record SendOne(const ScriptedServer& server, int64_t cancel_after) {
   const std::unique_ptr<Client> client = MakeHttpClient(server.address(), "", 1);
   EXPECT_THAT(client->Describe(), IsOk());
-  return SendAll(*client, {Request{{7, 8, 9}, 4, cancel_after}}, {}, [](int64_t) {}).records[0];
+  return SendAll(*client, {Request{{7, 8, 9}, 4, cancel_after}}, {}, [](int64_t, const Record&) { return true; })
+      .records[0];
 }
 
 TEST(HttpClient, DescribesTheModelServed) {
@@ -165,7 +166,7 @@ TEST(HttpClient, AServerThatSaysNothingIsAFailureInTime) {
   getsockname(silent, reinterpret_cast<sockaddr*>(&address), &size);
   const auto client = MakeHttpClient(absl::StrCat("127.0.0.1:", ntohs(address.sin_port)), "m", 1);
   const Request request{{7}, 4, -1, std::chrono::milliseconds(50)};
-  const Record record = SendAll(*client, {request}, {}, [](int64_t) {}).records[0];
+  const Record record = SendAll(*client, {request}, {}, [](int64_t, const Record&) { return true; }).records[0];
   EXPECT_EQ(record.outcome, Outcome::kFailed);
   EXPECT_THAT(record.error, HasSubstr("imeout"));
   close(silent);

@@ -45,6 +45,13 @@ TEST(Options, RefusalsNameTheFlag) {
       {"--max-concurrency=-1", "--max-c"},
       {"--warmup=-1", "--warmup"},
       {"--workload=chat", "--workload"},
+      {"--workload=trace", "--workload-file"},
+      {"--workload-file=/no/such/file", "--workload-file"},
+      {"--ramp-from=-1", "--ramp-from"},
+      {"--prefix-groups=0", "--prefix-groups"},
+      {"--prefix-tokens=-1", "--prefix-tokens"},
+      {"--slo=ttft", "--slo"},
+      {"--sweep", "--sweep"},
       {"--input-tokens=0", "--input-tokens"},
       {"--output-tokens=0", "--output-t"},
       {"--cancel-rate=1.5", "--cancel-rate"},
@@ -57,6 +64,13 @@ TEST(Options, RefusalsNameTheFlag) {
   for (const auto& c : cases) {
     EXPECT_THAT(Parse({"--target=x", c.word}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.named)));
   }
+}
+
+TEST(Options, AFlagThatIsTrueNeedsNoValue) {
+  const absl::StatusOr<Options> options = Parse({"--sweep", "--slo", "ttft:200ms", "--target=x"});
+  ASSERT_THAT(options, IsOk());
+  EXPECT_TRUE(options->sweep);
+  EXPECT_EQ(options->slo->ttft_ms, 200);
 }
 
 TEST(Options, HelpNamesEveryFlagAsWritten) {

@@ -24,7 +24,7 @@ TEST(Report, HasTheKeysOfServingBenchmarks) {
   const Measurement run = MeasurementOfTwo();
   Options options;
   options.rate = std::numeric_limits<double>::infinity();
-  const auto json = nlohmann::json::parse(ToJson(options, "m", run, Summarize(run)));
+  const auto json = nlohmann::json::parse(ToJson(options, "m", run, Summarize(run, {})));
   for (const std::string latency : {"ttft", "tpot", "itl", "e2el"}) {
     for (const std::string kind : {"mean", "median", "std", "p50", "p90", "p95", "p99"}) {
       EXPECT_TRUE(json.at(kind + "_" + latency + "_ms").is_number()) << kind << latency;
@@ -37,6 +37,20 @@ TEST(Report, HasTheKeysOfServingBenchmarks) {
   for (const char* key : {"request_throughput", "output_throughput", "total_token_throughput", "request_goodput"}) {
     EXPECT_TRUE(json.contains(key)) << key;
   }
+}
+
+TEST(Report, ASweepNamesItsRateAndEveryProbe) {
+  const Measurement run = MeasurementOfTwo();
+  Options options;
+  options.slo_text = "ttft:50ms";
+  const std::vector<Probe> probes = {{2, true, 2, Summarize(run, Slo{.ttft_ms = 50})}, {4, false, 1, {}}};
+  const auto json = nlohmann::json::parse(SweepToJson(options, "m", 2, probes));
+  EXPECT_EQ(json.at("highest_rate"), 2);
+  EXPECT_EQ(json.at("slo"), "ttft:50ms");
+  ASSERT_EQ(json.at("probes").size(), 2u);
+  EXPECT_EQ(json.at("probes")[0].at("slo_attainment"), 0.5);
+  EXPECT_EQ(json.at("probes")[0].at("mean_ttft_ms"), 40);
+  EXPECT_EQ(json.at("probes")[1].at("held"), false);
 }
 
 TEST(Report, OneLinePerRequest) {

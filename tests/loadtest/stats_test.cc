@@ -23,6 +23,13 @@ Record Answer(int scheduled, const std::vector<int>& chunks) {
   return record;
 }
 
+Measurement RunOf(std::vector<Record> records, double seconds) {
+  Measurement run;
+  run.records = std::move(records);
+  run.seconds = seconds;
+  return run;
+}
+
 TEST(Stats, OneToHundredInClosedForm) {
   std::vector<double> values;
   for (int i = 100; i >= 1; --i) values.push_back(i);
@@ -50,7 +57,7 @@ TEST(Stats, LatenciesRunFromTheScheduledTime) {
 
 TEST(Stats, TpotLeavesTheFirstTokenOut) {
   // A slow first token must not show; an answer of one token has no TPOT at all.
-  const Summary summary = Summarize({.records = {Answer(0, {1000, 1010, 1030}), Answer(0, {500})}, .seconds = 2});
+  const Summary summary = Summarize(RunOf({Answer(0, {1000, 1010, 1030}), Answer(0, {500})}, 2), {});
   EXPECT_DOUBLE_EQ(summary.tpot_ms.mean, 15);
   EXPECT_DOUBLE_EQ(summary.ttft_ms.mean, 750);
 }
@@ -58,7 +65,7 @@ TEST(Stats, TpotLeavesTheFirstTokenOut) {
 TEST(Stats, SeveralTokensInOneChunkCountAsTokens) {
   Record record = Answer(0, {100, 200});
   record.output_tokens = 5;
-  const Summary summary = Summarize({.records = {record}, .seconds = 1});
+  const Summary summary = Summarize(RunOf({record}, 1), {});
   EXPECT_DOUBLE_EQ(summary.tpot_ms.mean, 25);
   EXPECT_DOUBLE_EQ(summary.itl_ms.mean, 100);
 }
@@ -66,18 +73,29 @@ TEST(Stats, SeveralTokensInOneChunkCountAsTokens) {
 TEST(Stats, ThroughputCountsCompletedAnswersOnly) {
   Record failed = Answer(0, {1, 2, 3});
   failed.outcome = Outcome::kFailed;
+  failed.error = "grpc status 8";
   Record cancelled = Answer(0, {1});
   cancelled.outcome = Outcome::kCancelled;
-  const Summary summary =
-      Summarize({.records = {Answer(0, {10, 20}), failed, cancelled, Answer(0, {10, 20, 30})}, .seconds = 2});
+  const Summary summary = Summarize(RunOf({Answer(0, {10, 20}), failed, cancelled, Answer(0, {10, 20, 30})}, 2), {});
   EXPECT_EQ(summary.completed, 2);
   EXPECT_EQ(summary.failed, 1);
+  EXPECT_THAT(summary.failures, ElementsAre(std::pair("grpc status 8", 1)));
   EXPECT_EQ(summary.cancelled, 1);
   EXPECT_EQ(summary.input_tokens, 20);
   EXPECT_EQ(summary.output_tokens, 5);
   EXPECT_DOUBLE_EQ(summary.requests_per_s, 1);
   EXPECT_DOUBLE_EQ(summary.output_tokens_per_s, 2.5);
   EXPECT_DOUBLE_EQ(summary.total_tokens_per_s, 12.5);
+}
+
+TEST(Stats, GoodputCountsWholeAnswersWithinEveryLimit) {
+  Record failed = Answer(0, {10, 20});
+  failed.outcome = Outcome::kFailed;
+  const Measurement run = RunOf({Answer(0, {100, 150}), Answer(0, {101, 150}), Answer(0, {100, 151}), failed}, 2);
+  const Summary summary = Summarize(run, Slo{.ttft_ms = 100, .tpot_ms = 50});
+  EXPECT_DOUBLE_EQ(*summary.goodput_per_s, 0.5);
+  EXPECT_DOUBLE_EQ(summary.share_met, 0.25);
+  EXPECT_FALSE(Summarize(run, {}).goodput_per_s.has_value());
 }
 
 }  // namespace

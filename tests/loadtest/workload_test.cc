@@ -1,16 +1,23 @@
 #include "loadtest/workload.h"
 
+#include <algorithm>
+
 #include "gtest/gtest.h"
 
 namespace nibble::loadtest {
 namespace {
 
-RandomWorkload Base() {
-  return {.requests = 200, .input_tokens = 16, .output_tokens = 8, .cancel_rate = 0.25, .vocab_size = 1600, .seed = 3};
+WorkloadOptions Base() {
+  return {.requests = 200,
+          .input_tokens = Lengths::Exactly(16),
+          .output_tokens = Lengths::Exactly(8),
+          .cancel_rate = 0.25,
+          .vocab_size = 1600,
+          .seed = 3};
 }
 
 TEST(Workload, PromptsHaveTheLengthAskedAndNoSpecialTokens) {
-  for (const Request& request : MakeRequests(Base())) {
+  for (const Request& request : RandomRequests(Base())) {
     ASSERT_EQ(request.prompt.size(), 16u);
     EXPECT_EQ(request.output_tokens, 8);
     for (const int32_t id : request.prompt) {
@@ -21,27 +28,55 @@ TEST(Workload, PromptsHaveTheLengthAskedAndNoSpecialTokens) {
 }
 
 TEST(Workload, PromptsDifferFromTheFirstTokens) {
-  const std::vector<Request> requests = MakeRequests(Base());
+  const std::vector<Request> requests = RandomRequests(Base());
   for (size_t i = 1; i < requests.size(); ++i) EXPECT_NE(requests[i].prompt, requests[i - 1].prompt);
 }
 
 TEST(Workload, CancelRateIsAShareOfRequests) {
   int cancelled = 0;
-  for (const Request& request : MakeRequests(Base())) {
+  for (const Request& request : RandomRequests(Base())) {
     EXPECT_LT(request.cancel_after, request.output_tokens);
     cancelled += request.cancel_after >= 0;
   }
   EXPECT_NEAR(cancelled, 50, 25);
-  RandomWorkload none = Base();
+  WorkloadOptions none = Base();
   none.cancel_rate = 0;
-  for (const Request& request : MakeRequests(none)) EXPECT_EQ(request.cancel_after, -1);
+  for (const Request& request : RandomRequests(none)) EXPECT_EQ(request.cancel_after, -1);
+}
+
+TEST(Workload, PromptsOfAGroupShareItsPrefixAndNoMore) {
+  const std::vector<Request> requests = SharedPrefixRequests(Base(), {.groups = 3, .tokens = 10});
+  const auto prefix = [&requests](int i) {
+    return std::vector<int32_t>(requests[i].prompt.begin(), requests[i].prompt.begin() + 10);
+  };
+  for (const Request& request : requests) EXPECT_EQ(request.prompt.size(), 26u);
+  EXPECT_EQ(prefix(0), prefix(3));
+  EXPECT_EQ(prefix(1), prefix(4));
+  EXPECT_NE(prefix(0), prefix(1));
+  EXPECT_NE(requests[0].prompt[10], requests[3].prompt[10]);
+}
+
+TEST(Workload, BlocksOfATraceWithOneIdAreTheSameTokens) {
+  const std::vector<TraceLine> trace = {{0, 1500, 7, {5, 6, 7}}, {1, 1300, 8, {5, 6, 8}}, {2, 600, 9, {}}};
+  WorkloadOptions options = Base();
+  options.requests = 3;
+  const std::vector<Request> requests = TraceRequests(options, trace);
+  const auto& a = requests[0].prompt;
+  const auto& b = requests[1].prompt;
+  ASSERT_EQ(a.size(), 1500u);
+  ASSERT_EQ(b.size(), 1300u);
+  EXPECT_EQ(requests[2].prompt.size(), 600u);
+  EXPECT_EQ(requests[1].output_tokens, 8);
+  EXPECT_TRUE(std::equal(a.begin(), a.begin() + 1024, b.begin()));
+  EXPECT_NE(std::vector<int32_t>(a.begin() + 1024, a.begin() + 1040),
+            std::vector<int32_t>(b.begin() + 1024, b.begin() + 1040));
 }
 
 TEST(Workload, SeedDecides) {
-  RandomWorkload other = Base();
+  WorkloadOptions other = Base();
   other.seed = 4;
-  EXPECT_EQ(MakeRequests(Base())[7].prompt, MakeRequests(Base())[7].prompt);
-  EXPECT_NE(MakeRequests(Base())[7].prompt, MakeRequests(other)[7].prompt);
+  EXPECT_EQ(RandomRequests(Base())[7].prompt, RandomRequests(Base())[7].prompt);
+  EXPECT_NE(RandomRequests(Base())[7].prompt, RandomRequests(other)[7].prompt);
 }
 
 }  // namespace
