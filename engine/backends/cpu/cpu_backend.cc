@@ -13,9 +13,9 @@ namespace {
 
 // Work items are cut so that each takes some ten microseconds: much longer than handing it out.
 constexpr int64_t kRowsPerItem = 8;
-constexpr int64_t kPanelsPerItem = 4;
-// Rows that meet a run of panels before the next run is loaded: their codes stay in the L1 cache.
+// Rows that meet a panel together: the most that a kernel takes at once on any target.
 constexpr int64_t kRowBlock = 8;
+constexpr int64_t kPanelsTogether = 4;
 
 int64_t Items(int64_t count, int64_t per_item) { return (count + per_item - 1) / per_item; }
 
@@ -147,14 +147,17 @@ void CpuBackend::MatMulSection(View x, const Section& section, absl::Span<const 
     args.outputs = static_cast<int>(std::min<int64_t>(kPanelOutputs, section.num_outputs - panel * kPanelOutputs));
     kernel(args);
   };
-  pool_.ParallelFor(Items(section.panels(), kPanelsPerItem), [&](int64_t item, int) {
-    const int64_t end = std::min(section.panels(), (item + 1) * kPanelsPerItem);
+  // Of several blocks of rows each meets some panels while its codes are in the L1 cache.
+  const int64_t panels = x.rows > kRowBlock ? kPanelsTogether : 1;
+  const auto multiply = [&](int64_t item, int) {
+    const int64_t end = std::min(section.panels(), (item + 1) * panels);
     for (int64_t row = 0; row < x.rows; row += kRowBlock) {
-      for (int64_t panel = item * kPanelsPerItem; panel < end; ++panel) {
+      for (int64_t panel = item * panels; panel < end; ++panel) {
         run_panel(panel, row, std::min(kRowBlock, x.rows - row));
       }
     }
-  });
+  };
+  pool_.ParallelFor(Items(section.panels(), panels), multiply, Handing::kInRuns);
 }
 
 void CpuBackend::RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base,

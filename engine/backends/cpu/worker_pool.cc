@@ -1,5 +1,6 @@
 #include "engine/backends/cpu/worker_pool.h"
 
+#include <algorithm>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
@@ -48,10 +49,11 @@ WorkerPool::~WorkerPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void WorkerPool::Run(int64_t count, void* context, Function function) {
+void WorkerPool::Run(int64_t count, Handing handing, void* context, Function function) {
   function_ = function;
   context_ = context;
   count_ = count;
+  handing_ = handing;
   next_.store(0, std::memory_order_relaxed);
   busy_.store(static_cast<int32_t>(workers_.size()), std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);
@@ -68,10 +70,17 @@ void WorkerPool::Run(int64_t count, void* context, Function function) {
   }
 }
 
+int64_t WorkerPool::RunLength(int64_t left) const {
+  return handing_ == Handing::kOneByOne ? 1 : std::max<int64_t>(1, left / (2 * threads()));
+}
+
 void WorkerPool::Work(int thread) {
-  for (int64_t i = next_.fetch_add(1, std::memory_order_relaxed); i < count_;
-       i = next_.fetch_add(1, std::memory_order_relaxed)) {
-    function_(context_, i, thread);
+  int64_t first = next_.load(std::memory_order_relaxed);
+  while (first < count_) {
+    const int64_t end = first + RunLength(count_ - first);
+    if (!next_.compare_exchange_weak(first, end, std::memory_order_relaxed)) continue;
+    for (int64_t i = first; i < end; ++i) function_(context_, i, thread);
+    first = next_.load(std::memory_order_relaxed);
   }
 }
 

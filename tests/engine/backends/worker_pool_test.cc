@@ -18,15 +18,26 @@ TEST(WorkerPool, RunsEveryItemOnce) {
   for (int threads : {1, 2, 3, 8}) {
     WorkerPool pool(threads);
     for (int64_t count : {0, 1, 2, 7, 1000}) {
-      std::vector<std::atomic<int>> runs(count);
-      pool.ParallelFor(count, [&](int64_t i, int thread) {
-        ASSERT_GE(thread, 0);
-        ASSERT_LT(thread, threads);
-        ++runs[i];
-      });
-      for (const auto& run : runs) EXPECT_EQ(run, 1);
+      for (const Handing handing : {Handing::kOneByOne, Handing::kInRuns}) {
+        std::vector<std::atomic<int>> runs(count);
+        const auto run_item = [&](int64_t i, int thread) {
+          ASSERT_GE(thread, 0);
+          ASSERT_LT(thread, threads);
+          ++runs[i];
+        };
+        pool.ParallelFor(count, run_item, handing);
+        for (const auto& run : runs) EXPECT_EQ(run, 1);
+      }
     }
   }
+}
+
+TEST(WorkerPool, RunsAreLongAtFirst) {
+  WorkerPool pool(2);
+  std::vector<int> thread_of(1000);
+  pool.ParallelFor(
+      1000, [&](int64_t i, int thread) { thread_of[i] = thread; }, Handing::kInRuns);
+  for (int i = 1; i < 250; ++i) EXPECT_EQ(thread_of[i], thread_of[0]) << i;
 }
 
 TEST(WorkerPool, ResultsOfALoopAreSeenAfterIt) {
