@@ -98,6 +98,9 @@ absl::Status Validate(const Options& options) {
   if (options.max_concurrency < 0) return Invalid("max-concurrency", "must not be negative");
   if (options.warmup < 0 || options.warmup > kMostRequests) return Invalid("warmup", "must be 0 to 10000000");
   if (!(options.ramp_from >= 0 && options.ramp_from <= 1e6)) return Invalid("ramp-from", "must be 0 to 1000000");
+  if (options.ramp_from > 0 && (std::isinf(options.rate) || options.workload == "trace")) {
+    return Invalid("ramp-from", "needs a --rate to come to, and no trace");
+  }
   if (options.prefixes.groups < 1 || options.prefixes.groups > kMostRequests) {
     return Invalid("prefix-groups", "must be 1 to 10000000");
   }
@@ -133,6 +136,8 @@ absl::Status ReadObjective(Options* options) {
   if (options->sweep && std::isfinite(options->rate) && !(options->rate >= kLeastRate && options->rate <= kMostRate)) {
     return Invalid("rate", "must be 1/64 to 65536 for --sweep to begin with");
   }
+  if (options->sweep && !options->requests_jsonl.empty())
+    return Invalid("requests-jsonl", "goes with one run, not with --sweep");
   if (options->slo_text.empty()) return absl::OkStatus();
   const absl::StatusOr<Slo> slo = ParseSlo(options->slo_text);
   if (!slo.ok()) return Invalid("slo", slo.status().message());

@@ -23,6 +23,11 @@ void AddDistribution(const std::string& name, const Distribution& values, Json& 
   out["p99" + suffix] = values.p99;
 }
 
+// What a server said may be no UTF-8, which JSON must be.
+std::string Dump(const Json& json, int indent) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 // JSON has no infinity.
 Json Rate(double rate) { return std::isinf(rate) ? Json("inf") : Json(rate); }
 
@@ -96,7 +101,7 @@ std::string ToJson(const Options& options, const std::string& model, const Measu
   AddSummary(summary, out);
   out["max_concurrent_requests"] = run.peak_concurrency;
   out["client_cpu_seconds"] = run.cpu_seconds;
-  return out.dump(2) + "\n";
+  return Dump(out, 2);
 }
 
 std::string SweepToJson(const Options& options, const std::string& model, double highest_rate,
@@ -109,13 +114,13 @@ std::string SweepToJson(const Options& options, const std::string& model, double
     AddSummary(probe.summary, one);
     out["probes"].push_back(one);
   }
-  return out.dump(2) + "\n";
+  return Dump(out, 2);
 }
 
 std::string ToJsonLines(const Measurement& run) {
   std::string text;
   for (const Record& record : run.records) {
-    absl::StrAppend(&text, ToJson(record, run.records.front().scheduled).dump(), "\n");
+    absl::StrAppend(&text, Dump(ToJson(record, run.records.front().scheduled), -1));
   }
   return text;
 }

@@ -48,6 +48,7 @@ TEST(Options, RefusalsNameTheFlag) {
       {"--workload=trace", "--workload-file"},
       {"--workload-file=/no/such/file", "--workload-file"},
       {"--ramp-from=-1", "--ramp-from"},
+      {"--ramp-from=1", "--ramp-from"},
       {"--prefix-groups=0", "--prefix-groups"},
       {"--prefix-tokens=-1", "--prefix-tokens"},
       {"--slo=ttft", "--slo"},

@@ -65,6 +65,13 @@ TEST(Report, OneLinePerRequest) {
   EXPECT_FALSE(second.contains("ttft_ms"));
 }
 
+TEST(Report, AnErrorThatIsNoTextIsStillReported) {
+  Measurement run = MeasurementOfTwo();
+  run.records[1].error = "\xFF!";
+  EXPECT_TRUE(nlohmann::json::accept(ToJson(Options(), "m", run, Summarize(run, {}))));
+  EXPECT_THAT(ToJsonLines(run), testing::HasSubstr("\xEF\xBF\xBD!"));
+}
+
 TEST(Report, AFolderThatIsNotThereIsAnError) { EXPECT_FALSE(WriteText("/no/such/folder/file", "x").ok()); }
 
 }  // namespace
