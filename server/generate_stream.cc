@@ -88,7 +88,6 @@ GenerateStream::GenerateStream(Serving* serving, const GenerateWire* wire, grpc:
 }
 
 void GenerateStream::Admit(const grpc::ByteBuffer& request) {
-  const MemoryBudget::Claim claim = std::move(intake_claim_);
   if (const absl::Status status = Submit(request); !status.ok()) return Refuse(status);
   std::optional<sched::CancelCause> cause;
   {
@@ -115,6 +114,7 @@ absl::Status GenerateStream::Submit(const grpc::ByteBuffer& request) {
     return absl::ResourceExhaustedError("prompt_logprobs: no memory left for the answer");
   }
   Prepare(admitted);
+  intake_claim_ = {};  // before the loop can answer: a client that has its answer may use the room
   const absl::Status status = serving_->loop->Submit(std::move(admitted.request), this);
   if (!status.ok()) held_by_loop_.reset();
   return status;
@@ -146,6 +146,7 @@ bool GenerateStream::IsCancelled() const {
 }
 
 void GenerateStream::Refuse(const absl::Status& status) {
+  intake_claim_ = {};
   if (status.code() == absl::StatusCode::kResourceExhausted) {
     const sched::Nanos wait = sched::RetryAfter(status).value_or(serving_->retry_after);
     absl::MutexLock lock(&context_mu_);

@@ -88,6 +88,7 @@ class InferenceService final : public RawService {
         status = result.status();
         if (status.ok()) *response = SerializeMessage(*result);
       }
+      *claim = {};  // before the client can know: it may use the room at once
       reactor->Finish(ToGrpcStatus(status));
     };
     const auto bytes = static_cast<int64_t>(request.Length());
