@@ -59,10 +59,10 @@ grpc::Status StatusOf(sched::FinishReason worst, sched::CancelCause cause) {
 
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateStream::Start(Serving* serving, const GenerateWire* wire,
+grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateStream::Start(Serving* serving, std::unique_ptr<GenerateWire> wire,
                                                                   grpc::CallbackServerContext* context,
                                                                   const grpc::ByteBuffer& request) {
-  auto stream = std::make_shared<GenerateStream>(serving, wire, context);
+  auto stream = std::make_shared<GenerateStream>(serving, std::move(wire), context);
   stream->held_by_grpc_ = stream;
   serving->streams->Add(stream);
   if (const absl::Status status = stream->CheckDoor(); !status.ok()) {
@@ -77,9 +77,10 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateStream::Start(Serving* servi
   return stream.get();
 }
 
-GenerateStream::GenerateStream(Serving* serving, const GenerateWire* wire, grpc::CallbackServerContext* context)
+GenerateStream::GenerateStream(Serving* serving, std::unique_ptr<GenerateWire> wire,
+                               grpc::CallbackServerContext* context)
     : serving_(serving),
-      wire_(wire),
+      wire_(std::move(wire)),
       arrival_(serving->clock()),
       deadline_(DeadlineOf(*context, arrival_)),
       pause_bytes_(serving->limits.outbox_bytes * 3 / 4),
@@ -133,6 +134,7 @@ void GenerateStream::Prepare(AdmittedRequest& admitted) {
   }
   held_by_loop_ = shared_from_this();
   absl::MutexLock lock(&mu_);
+  request_id_ = request.id;
   live_choices_ = request.num_choices;
   outbox_.Push(StartedEvent{.request_id = request.id,
                             .model = serving_->model->name,
@@ -268,6 +270,14 @@ void GenerateStream::CheckStalled(sched::Nanos now) {
   }
 }
 
+void GenerateStream::CancelIfNamed(const absl::flat_hash_set<std::string>& request_ids) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (request_id_.empty() || !request_ids.contains(request_id_)) return;
+  }
+  RequestCancel(sched::CancelCause::kClient);
+}
+
 void GenerateStream::Reset() {
   absl::MutexLock lock(&context_mu_);
   if (context_ != nullptr) context_->TryCancel();
@@ -320,14 +330,19 @@ bool GenerateStream::StartNextOperation() {
     Finish(*end);
     return false;
   }
-  buffer_ = wire_->Encode(event);
-  StartWrite(&buffer_);
+  std::optional<grpc::ByteBuffer> message = wire_->Encode(event);
+  if (!message.has_value()) {
+    NoteWritten(/*ok=*/true);
+  } else {
+    buffer_ = *std::move(message);
+    StartWrite(&buffer_);
+  }
   absl::MutexLock lock(&mu_);
   starting_write_ = false;
   return true;
 }
 
-void GenerateStream::OnWriteDone(bool ok) {
+void GenerateStream::NoteWritten(bool ok) {
   bool resume = false;
   {
     absl::MutexLock lock(&mu_);
@@ -337,6 +352,10 @@ void GenerateStream::OnWriteDone(bool ok) {
     if (resume) paused_since_.reset();
   }
   if (resume) serving_->loop->Resume(this);
+}
+
+void GenerateStream::OnWriteDone(bool ok) {
+  NoteWritten(ok);
   Pump();
 }
 

@@ -31,11 +31,11 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                              public WatchedStream,
                              public std::enable_shared_from_this<GenerateStream> {
  public:
-  // Never waits. `serving` and `wire` must outlive the stream; `context` and the returned reactor are gRPC's business.
-  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(Serving* serving, const GenerateWire* wire,
+  // Never waits. `serving` must outlive the stream; `context` and the returned reactor are gRPC's business.
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(Serving* serving, std::unique_ptr<GenerateWire> wire,
                                                            grpc::CallbackServerContext* context,
                                                            const grpc::ByteBuffer& request);
-  GenerateStream(Serving* serving, const GenerateWire* wire, grpc::CallbackServerContext* context);
+  GenerateStream(Serving* serving, std::unique_ptr<GenerateWire> wire, grpc::CallbackServerContext* context);
 
   // gRPC.
   void OnWriteDone(bool ok) override;
@@ -49,6 +49,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   // The registry.
   void CheckStalled(sched::Nanos now) override;
+  void CancelIfNamed(const absl::flat_hash_set<std::string>& request_ids) override;
   void Reset() override;
 
  private:
@@ -76,9 +77,11 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // Writes what waits, or ends the call, where it is time.
   void Pump();
   bool StartNextOperation();
+  // The turn to write is over; `ok`: the message was taken.
+  void NoteWritten(bool ok);
 
   Serving* const serving_;
-  const GenerateWire* const wire_;
+  const std::unique_ptr<GenerateWire> wire_;  // Encode: by whose turn it is to write
   const sched::Nanos arrival_;
   const sched::Nanos deadline_;
   const int64_t pause_bytes_;
@@ -102,6 +105,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   mutable absl::Mutex mu_;
   Outbox outbox_ ABSL_GUARDED_BY(mu_);
+  std::string request_id_ ABSL_GUARDED_BY(mu_);  // empty until proven
   bool submitted_ ABSL_GUARDED_BY(mu_) = false;
   int live_choices_ ABSL_GUARDED_BY(mu_) = 0;
   bool discarding_ ABSL_GUARDED_BY(mu_) = false;  // nobody will read what is appended

@@ -1,9 +1,11 @@
-// One protocol's form of a generation: how its request is proven and how events are written. GenerateStream does the
-// rest, alike for every protocol. Immutable; any thread.
+// One Generate call's protocol: how its request is proven and how its events are written. GenerateStream does the rest,
+// alike for every protocol. Made for each call; its methods are called one at a time, Admit before Encode.
 #ifndef NIBBLE_SERVER_GENERATE_WIRE_H_
 #define NIBBLE_SERVER_GENERATE_WIRE_H_
 
 #include <grpcpp/support/byte_buffer.h>
+
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "server/stream_event.h"
@@ -15,8 +17,9 @@ class GenerateWire {
  public:
   virtual ~GenerateWire() = default;
   // May take as long as tokenizing takes: not for a gRPC thread.
-  virtual absl::StatusOr<AdmittedRequest> Admit(const grpc::ByteBuffer& request) const = 0;
-  virtual grpc::ByteBuffer Encode(const StreamEvent& event) const = 0;
+  virtual absl::StatusOr<AdmittedRequest> Admit(const grpc::ByteBuffer& request) = 0;
+  // nullopt: the protocol has nothing to send here.
+  virtual std::optional<grpc::ByteBuffer> Encode(const StreamEvent& event) = 0;
 };
 
 }  // namespace nibble::server

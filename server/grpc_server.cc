@@ -11,6 +11,8 @@
 #include "nibble/v1/inference.grpc.pb.h"
 #include "server/health_service.h"
 #include "server/inference_service.h"
+#include "server/vllm_service.h"
+#include "vllm/engine.grpc.pb.h"
 
 namespace nibble::server {
 namespace {
@@ -25,6 +27,9 @@ void ApplyLimits(const Limits& limits, grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(limits.keepalive_time));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(limits.keepalive_timeout));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // Clients that ping while they wait for a long prefill are not to be taken for a flood (gRPC's default: 5 minutes).
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             Milliseconds(limits.least_ping_interval));
   // Without it a second daemon would share the port instead of being told that it is taken.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // A compressed message declares nothing about its size: refused.
@@ -46,9 +51,11 @@ std::string WithPort(const std::string& address, int port) {
 
 struct GrpcServer::Parts {
   explicit Parts(Serving* serving)
-      : inference(MakeInferenceService(serving)), health({v1::Inference::service_full_name()}) {}
+      : inference(MakeInferenceService(serving)),
+        vllm(MakeVllmService(serving)),
+        health({v1::Inference::service_full_name(), vllm::grpc::engine::VllmEngine::service_full_name()}) {}
 
-  std::unique_ptr<grpc::Service> inference;
+  std::unique_ptr<grpc::Service> inference, vllm;
   HealthService health;
   std::unique_ptr<grpc::Server> server;  // destroyed before the services
 };
@@ -62,6 +69,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   ApplyLimits(serving->limits, builder);
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(parts->inference.get());
+  builder.RegisterService(parts->vllm.get());
   builder.RegisterService(&parts->health);
   parts->server = builder.BuildAndStart();
   if (parts->server == nullptr || port == 0) {

@@ -1,14 +1,12 @@
 #include "server/inference_service.h"
 
-#include <functional>
 #include <memory>
-#include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "kvcache/base/status_macros.h"
 #include "nibble/v1/inference.grpc.pb.h"
 #include "server/generate_stream.h"
 #include "server/translate.h"
+#include "server/unary_call.h"
 #include "server/wire.h"
 
 namespace nibble::server {
@@ -26,81 +24,60 @@ using RawService = v1::Inference::WithRawCallbackMethod_Generate<v1::Inference::
 
 class NibbleWire final : public GenerateWire {
  public:
-  NibbleWire(const ServedModel* model, const Limits& limits) : model_(model), limits_(limits) {}
+  explicit NibbleWire(const Serving& serving) : serving_(serving) {}
 
-  absl::StatusOr<AdmittedRequest> Admit(const ByteBuffer& request) const override {
+  absl::StatusOr<AdmittedRequest> Admit(const ByteBuffer& request) override {
     v1::GenerateRequest message;
     NIBBLE_RETURN_IF_ERROR(ParseMessage(request, &message));
-    return AdmitGenerate(message, *model_, limits_);
+    return AdmitGenerate(message, *serving_.model, serving_.limits);
   }
-  ByteBuffer Encode(const StreamEvent& event) const override { return SerializeMessage(ToMessage(event)); }
+  std::optional<ByteBuffer> Encode(const StreamEvent& event) override { return SerializeMessage(ToMessage(event)); }
 
  private:
-  const ServedModel* const model_;
-  const Limits limits_;
+  const Serving& serving_;
 };
 
 class InferenceService final : public RawService {
  public:
-  explicit InferenceService(Serving* serving) : serving_(serving), wire_(serving->model, serving->limits) {}
+  explicit InferenceService(Serving* serving) : serving_(serving) {}
 
   ServerWriteReactor<ByteBuffer>* Generate(CallbackServerContext* context, const ByteBuffer* request) override {
-    return GenerateStream::Start(serving_, &wire_, context, *request);
+    return GenerateStream::Start(serving_, std::make_unique<NibbleWire>(*serving_), context, *request);
   }
 
   ServerUnaryReactor* Tokenize(CallbackServerContext* context, const ByteBuffer* request,
                                ByteBuffer* response) override {
-    return AnswerLater<v1::TokenizeRequest>(context, *request, response, [this](const v1::TokenizeRequest& message) {
+    return Later<v1::TokenizeRequest>(context, *request, response, [this](const v1::TokenizeRequest& message) {
       return server::Tokenize(message, *serving_->model, serving_->limits);
     });
   }
   ServerUnaryReactor* Detokenize(CallbackServerContext* context, const ByteBuffer* request,
                                  ByteBuffer* response) override {
-    return AnswerLater<v1::DetokenizeRequest>(
-        context, *request, response,
-        [this](const v1::DetokenizeRequest& message) { return server::Detokenize(message, *serving_->model); });
+    return Later<v1::DetokenizeRequest>(context, *request, response, [this](const v1::DetokenizeRequest& message) {
+      return server::Detokenize(message, *serving_->model);
+    });
   }
   ServerUnaryReactor* GetModel(CallbackServerContext* context, const ByteBuffer* request,
                                ByteBuffer* response) override {
-    return AnswerLater<v1::GetModelRequest>(context, *request, response, [this](const v1::GetModelRequest& message) {
+    return Later<v1::GetModelRequest>(context, *request, response, [this](const v1::GetModelRequest& message) {
       return server::GetModel(message, *serving_->model, serving_->draining);
     });
   }
   ServerUnaryReactor* ListModels(CallbackServerContext* context, const ByteBuffer* request,
                                  ByteBuffer* response) override {
-    return AnswerLater<v1::ListModelsRequest>(context, *request, response, [this](const v1::ListModelsRequest&) {
+    return Later<v1::ListModelsRequest>(context, *request, response, [this](const v1::ListModelsRequest&) {
       return absl::StatusOr<v1::ListModelsResponse>(server::ListModels(*serving_->model, serving_->draining));
     });
   }
 
  private:
-  // Parses, answers and finishes on an intake thread. `answer`: const Request& -> absl::StatusOr<message>.
   template <typename Request, typename Answer>
-  ServerUnaryReactor* AnswerLater(CallbackServerContext* context, const ByteBuffer& request, ByteBuffer* response,
-                                  Answer answer) {
-    ServerUnaryReactor* reactor = context->DefaultReactor();
-    auto claim = std::make_shared<MemoryBudget::Claim>();
-    const auto work = [reactor, request, response, claim, answer = std::move(answer)] {
-      Request message;
-      absl::Status status = ParseMessage(request, &message);
-      if (status.ok()) {
-        auto result = answer(message);
-        status = result.status();
-        if (status.ok()) *response = SerializeMessage(*result);
-      }
-      *claim = {};  // before the client can know: it may use the room at once
-      reactor->Finish(ToGrpcStatus(status));
-    };
-    const auto bytes = static_cast<int64_t>(request.Length());
-    if (!serving_->intake_budget->TryClaim(bytes, claim.get()) || !serving_->intake->TryPush(work)) {
-      context->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(serving_->retry_after / 1'000'000));
-      reactor->Finish(ToGrpcStatus(absl::ResourceExhaustedError("queue full: too many requests await an answer")));
-    }
-    return reactor;
+  ServerUnaryReactor* Later(CallbackServerContext* context, const ByteBuffer& request, ByteBuffer* response,
+                            Answer answer) {
+    return AnswerLater<Request>(serving_, context, request, response, std::move(answer));
   }
 
   Serving* const serving_;
-  const NibbleWire wire_;
 };
 
 }  // namespace

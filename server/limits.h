@@ -16,6 +16,7 @@ struct Limits {
   absl::Duration handshake_timeout = absl::Seconds(10);
   absl::Duration keepalive_time = absl::Seconds(30);
   absl::Duration keepalive_timeout = absl::Seconds(10);
+  absl::Duration least_ping_interval = absl::Seconds(10);  // of a client that receives nothing
   int64_t open_files = 16384;  // RLIMIT_NOFILE is raised to this, or to the hard limit below it
 
   // Fields of a request.

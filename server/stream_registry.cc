@@ -65,6 +65,15 @@ void StreamRegistry::ResetAll() {
   for (const auto& stream : streams) stream->Reset();
 }
 
+void StreamRegistry::Cancel(const absl::flat_hash_set<std::string>& request_ids) {
+  std::vector<std::shared_ptr<WatchedStream>> streams;
+  {
+    absl::MutexLock lock(&mu_);
+    streams = All();
+  }
+  for (const auto& stream : streams) stream->CancelIfNamed(request_ids);
+}
+
 std::vector<std::shared_ptr<WatchedStream>> StreamRegistry::All() const {
   std::vector<std::shared_ptr<WatchedStream>> streams;
   for (const auto& [key, stream] : streams_) streams.push_back(stream);

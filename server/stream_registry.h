@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "scheduler/request.h"
@@ -20,6 +22,8 @@ class WatchedStream {
   virtual ~WatchedStream() = default;
   // Aborts the stream if its reader has taken nothing for too long. Called on the watching thread.
   virtual void CheckStalled(sched::Nanos now) = 0;
+  // Any thread. Cancels the request, as its client would, where its id is among these.
+  virtual void CancelIfNamed(const absl::flat_hash_set<std::string>& request_ids) = 0;
   // Any thread. Drops the connection's half of the stream, delivered or not.
   virtual void Reset() = 0;
 };
@@ -41,6 +45,8 @@ class StreamRegistry {
   void AwaitEmptyOrStop(absl::Duration timeout) const;
   void StopWaiting();
   void ResetAll();
+  // Any thread; linear in the streams. Ids that no stream has are ignored.
+  void Cancel(const absl::flat_hash_set<std::string>& request_ids);
 
  private:
   void Watch();

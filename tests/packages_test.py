@@ -14,8 +14,8 @@ LIST = ROOT / "deploy" / "packages.txt"
 
 # The beginning of an include -> its package. The first row that matches decides.
 HEADERS = (
-    (r"nibble/v1/.*\.grpc\.pb\.h", "protobuf-compiler-grpc"),
-    (r"nibble/v1/|google/protobuf/", "protobuf-compiler"),
+    (r"(nibble/v1|vllm)/.*\.grpc\.pb\.h", "protobuf-compiler-grpc"),
+    (r"nibble/v1/|vllm/|smg/|google/protobuf/", "protobuf-compiler"),
     (r"grpc|grpcpp/", "libgrpc++-dev"),
     (r"absl/", "libabsl-dev"),
     (r"prometheus/", "prometheus-cpp-dev"),
@@ -24,6 +24,7 @@ HEADERS = (
     (r"pcre2\.h", "libpcre2-dev"),
     (r"nlohmann/", "nlohmann-json3-dev"),
     (r"openssl/", "libssl-dev"),
+    (r"zip\.h", "libzip-dev"),
     (r"curl/", "libcurl4-openssl-dev"),
     (r"gtest/", "libgtest-dev"),
     (r"gmock/", "libgmock-dev"),
