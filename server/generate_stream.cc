@@ -1,12 +1,8 @@
 #include "server/generate_stream.h"
 
-#include <grpc/support/time.h>
-#include <grpcpp/server_context.h>
-
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "kvcache/base/status_macros.h"
 #include "scheduler/admission.h"
 #include "server/wire.h"
@@ -16,17 +12,6 @@ namespace {
 
 // The single tenant of a daemon without keys.
 constexpr char kTenant[] = "";
-
-// A timeout beyond this is none: it may be up to 99999999 hours, which no count of nanoseconds holds.
-constexpr int64_t kLongestTimeoutSeconds = int64_t{10} * 365 * 24 * 3600;
-
-sched::Nanos DeadlineOf(const grpc::CallbackServerContext& context, sched::Nanos now) {
-  const gpr_timespec left =
-      gpr_time_sub(gpr_convert_clock_type(context.raw_deadline(), GPR_CLOCK_MONOTONIC), gpr_now(GPR_CLOCK_MONOTONIC));
-  if (left.tv_sec < 0) return now;
-  if (left.tv_sec > kLongestTimeoutSeconds) return sched::kNoDeadline;
-  return now + left.tv_sec * 1'000'000'000 + left.tv_nsec;
-}
 
 grpc::Status CancelStatus(sched::CancelCause cause) {
   switch (cause) {
@@ -59,33 +44,25 @@ grpc::Status StatusOf(sched::FinishReason worst, sched::CancelCause cause) {
 
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateStream::Start(Serving* serving, std::unique_ptr<GenerateWire> wire,
-                                                                  grpc::CallbackServerContext* context,
-                                                                  const grpc::ByteBuffer& request) {
-  auto stream = std::make_shared<GenerateStream>(serving, std::move(wire), context);
-  stream->held_by_grpc_ = stream;
-  serving->streams->Add(stream);
-  if (const absl::Status status = stream->CheckDoor(); !status.ok()) {
-    stream->Refuse(status);
-    return stream.get();
-  }
-  const auto bytes = static_cast<int64_t>(request.Length());
-  if (!serving->intake_budget->TryClaim(bytes, &stream->intake_claim_) ||
-      !serving->intake->TryPush([stream, request] { stream->Admit(request); })) {
-    stream->Refuse(absl::ResourceExhaustedError("queue full: too many requests await admission"));
-  }
-  return stream.get();
-}
-
-GenerateStream::GenerateStream(Serving* serving, std::unique_ptr<GenerateWire> wire,
-                               grpc::CallbackServerContext* context)
+GenerateStream::GenerateStream(Serving* serving, std::unique_ptr<GenerateWire> wire, AnswerTransport* transport,
+                               sched::Nanos deadline)
     : serving_(serving),
       wire_(std::move(wire)),
       arrival_(serving->clock()),
-      deadline_(DeadlineOf(*context, arrival_)),
+      deadline_(deadline),
       pause_bytes_(serving->limits.outbox_bytes * 3 / 4),
-      context_(context) {
+      transport_(transport) {
   timings_.arrival = arrival_;
+}
+
+void GenerateStream::Begin(const grpc::ByteBuffer& request) {
+  serving_->streams->Add(shared_from_this());
+  if (const absl::Status status = CheckDoor(); !status.ok()) return Refuse(status);
+  const auto bytes = static_cast<int64_t>(request.Length());
+  if (!serving_->intake_budget->TryClaim(bytes, &intake_claim_) ||
+      !serving_->intake->TryPush([self = shared_from_this(), request] { self->Admit(request); })) {
+    Refuse(absl::ResourceExhaustedError("queue full: too many requests await admission"));
+  }
 }
 
 void GenerateStream::Admit(const grpc::ByteBuffer& request) {
@@ -150,9 +127,7 @@ bool GenerateStream::IsCancelled() const {
 void GenerateStream::Refuse(const absl::Status& status) {
   intake_claim_ = {};
   if (status.code() == absl::StatusCode::kResourceExhausted) {
-    const sched::Nanos wait = sched::RetryAfter(status).value_or(serving_->retry_after);
-    absl::MutexLock lock(&context_mu_);
-    context_->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(wait / 1'000'000));
+    transport_->SetRetryAfter(sched::RetryAfter(status).value_or(serving_->retry_after));
   }
   std::optional<sched::CancelCause> cause;
   {
@@ -279,8 +254,8 @@ void GenerateStream::CancelIfNamed(const absl::flat_hash_set<std::string>& reque
 }
 
 void GenerateStream::Reset() {
-  absl::MutexLock lock(&context_mu_);
-  if (context_ != nullptr) context_->TryCancel();
+  absl::MutexLock lock(&done_mu_);
+  if (!done_) transport_->Reset();
 }
 
 GenerateStream::StallAction GenerateStream::NextStallAction(sched::Nanos now) {
@@ -311,7 +286,7 @@ bool GenerateStream::StartNextOperation() {
   StreamEvent event;
   {
     absl::MutexLock lock(&mu_);
-    if (finish_called_ || starting_write_) return false;
+    if (end_called_ || starting_write_) return false;
     // A write that nobody reads does not end by itself: a stalled stream may only finish.
     const bool write_in_the_way = writing_ && !stalled_since_.has_value();
     if (write_in_the_way) return false;
@@ -320,14 +295,14 @@ bool GenerateStream::StartNextOperation() {
       writing_ = starting_write_ = true;
       writing_since_ = serving_->clock();
     } else if (final_status_.has_value()) {
-      finish_called_ = true;
+      end_called_ = true;
       end = final_status_;
     } else {
       return false;
     }
   }
   if (end.has_value()) {
-    Finish(*end);
+    transport_->End(*end);
     return false;
   }
   std::optional<grpc::ByteBuffer> message = wire_->Encode(event);
@@ -335,7 +310,7 @@ bool GenerateStream::StartNextOperation() {
     NoteWritten(/*ok=*/true);
   } else {
     buffer_ = *std::move(message);
-    StartWrite(&buffer_);
+    transport_->Write(&buffer_);
   }
   absl::MutexLock lock(&mu_);
   starting_write_ = false;
@@ -354,15 +329,15 @@ void GenerateStream::NoteWritten(bool ok) {
   if (resume) serving_->loop->Resume(this);
 }
 
-void GenerateStream::OnWriteDone(bool ok) {
+void GenerateStream::OnWritten(bool ok) {
   NoteWritten(ok);
   Pump();
 }
 
 void GenerateStream::OnDone() {
   {
-    absl::MutexLock lock(&context_mu_);
-    context_ = nullptr;
+    absl::MutexLock lock(&done_mu_);
+    done_ = true;
   }
   bool ran = false;
   {
@@ -370,7 +345,6 @@ void GenerateStream::OnDone() {
     ran = timings_.end != 0;
   }
   if (ran) serving_->metrics->ObserveRequest(timings_);
-  const std::shared_ptr<GenerateStream> self = std::move(held_by_grpc_);
   serving_->streams->Remove(this);
 }
 

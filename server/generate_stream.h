@@ -1,16 +1,17 @@
-// One Generate call, whatever its protocol: a gRPC reactor towards the client and a token sink towards the loop.
+// One generation, whatever its protocol: messages to a transport towards the client, a token sink towards the loop.
 //
-// Life: Start (gRPC thread) -> admission (intake thread) -> tokens (loop thread) -> Finish -> OnDone. Every stream gets
+// Life: Begin (gRPC thread) -> admission (intake thread) -> tokens (loop thread) -> End -> OnDone. Every stream gets
 // exactly one final status. Cancel, deadline, disconnect and stalled reader all become one ServingLoop::Cancel.
 //
-// Threads: the loop thread decodes and appends to the outbox, gRPC threads take from it. StartWrite and Finish are
-// called without the mutex held, since gRPC may react on the calling thread; `starting_write_`, `writing_` and
-// `finish_called_` say whose turn it is.
-// Ownership: shared by gRPC until OnDone, by the loop until the last choice's OnFinish, by the registry until OnDone.
+// Threads: the loop thread decodes and appends to the outbox, gRPC threads take from it. The transport is called
+// without the mutex held, since it may react on the calling thread; `starting_write_`, `writing_` and `end_called_` say
+// whose turn it is.
+// Ownership: shared by the transport, which keeps it until its OnDone has returned, by the loop until the last choice's
+// OnFinish, by the registry until OnDone.
 #ifndef NIBBLE_SERVER_GENERATE_STREAM_H_
 #define NIBBLE_SERVER_GENERATE_STREAM_H_
 
-#include <grpcpp/support/server_callback.h>
+#include <grpcpp/support/byte_buffer.h>
 
 #include <memory>
 #include <optional>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "server/answer_transport.h"
 #include "server/choice_text.h"
 #include "server/generate_wire.h"
 #include "server/outbox.h"
@@ -26,21 +28,21 @@
 
 namespace nibble::server {
 
-class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
-                             public sched::TokenSink,
+class GenerateStream final : public sched::TokenSink,
                              public WatchedStream,
                              public std::enable_shared_from_this<GenerateStream> {
  public:
-  // Never waits. `serving` must outlive the stream; `context` and the returned reactor are gRPC's business.
-  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(Serving* serving, std::unique_ptr<GenerateWire> wire,
-                                                           grpc::CallbackServerContext* context,
-                                                           const grpc::ByteBuffer& request);
-  GenerateStream(Serving* serving, std::unique_ptr<GenerateWire> wire, grpc::CallbackServerContext* context);
+  // `serving` must outlive the stream, `transport` its OnDone.
+  GenerateStream(Serving* serving, std::unique_ptr<GenerateWire> wire, AnswerTransport* transport,
+                 sched::Nanos deadline);
 
-  // gRPC.
-  void OnWriteDone(bool ok) override;
-  void OnCancel() override;
-  void OnDone() override;
+  // Once; never waits.
+  void Begin(const grpc::ByteBuffer& request);
+
+  // The transport; see there.
+  void OnWritten(bool ok);
+  void OnCancel();
+  void OnDone();
 
   // The loop.
   Verdict OnToken(int index, int32_t token, const engine::Logprobs& logprobs) override;
@@ -86,7 +88,6 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const sched::Nanos deadline_;
   const int64_t pause_bytes_;
 
-  std::shared_ptr<GenerateStream> held_by_grpc_;
   std::shared_ptr<GenerateStream> held_by_loop_;
   MemoryBudget::Claim intake_claim_;  // until the request is parsed
   MemoryBudget::Claim prompt_logprobs_claim_;
@@ -98,8 +99,9 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::vector<Choice> choices_;
   RequestTimings timings_;
 
-  absl::Mutex context_mu_;  // OnDone waits here while TryCancel uses the context
-  grpc::CallbackServerContext* context_ ABSL_GUARDED_BY(context_mu_);
+  AnswerTransport* const transport_;
+  absl::Mutex done_mu_;  // OnDone waits here while Reset uses the transport
+  bool done_ ABSL_GUARDED_BY(done_mu_) = false;
 
   grpc::ByteBuffer buffer_;  // of the write in flight
 
@@ -111,7 +113,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   bool discarding_ ABSL_GUARDED_BY(mu_) = false;  // nobody will read what is appended
   bool starting_write_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
-  bool finish_called_ ABSL_GUARDED_BY(mu_) = false;
+  bool end_called_ ABSL_GUARDED_BY(mu_) = false;
   sched::Nanos writing_since_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<sched::Nanos> paused_since_ ABSL_GUARDED_BY(mu_);
   std::optional<sched::Nanos> stalled_since_ ABSL_GUARDED_BY(mu_);

@@ -8,9 +8,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kserve/inference.grpc.pb.h"
 #include "nibble/v1/inference.grpc.pb.h"
 #include "server/health_service.h"
 #include "server/inference_service.h"
+#include "server/oip_service.h"
 #include "server/vllm_service.h"
 #include "vllm/engine.grpc.pb.h"
 
@@ -51,11 +53,14 @@ std::string WithPort(const std::string& address, int port) {
 
 struct GrpcServer::Parts {
   explicit Parts(Serving* serving)
-      : inference(MakeInferenceService(serving)),
+      : native(MakeInferenceService(serving)),
         vllm(MakeVllmService(serving)),
-        health({v1::Inference::service_full_name(), vllm::grpc::engine::VllmEngine::service_full_name()}) {}
+        oip(serving),
+        health({v1::Inference::service_full_name(), vllm::grpc::engine::VllmEngine::service_full_name(),
+                inference::GRPCInferenceService::service_full_name()}) {}
 
-  std::unique_ptr<grpc::Service> inference, vllm;
+  std::unique_ptr<grpc::Service> native, vllm;
+  OipService oip;
   HealthService health;
   std::unique_ptr<grpc::Server> server;  // destroyed before the services
 };
@@ -68,8 +73,9 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   grpc::ServerBuilder builder;
   ApplyLimits(serving->limits, builder);
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(parts->inference.get());
+  builder.RegisterService(parts->native.get());
   builder.RegisterService(parts->vllm.get());
+  builder.RegisterService(parts->oip.service());
   builder.RegisterService(&parts->health);
   parts->server = builder.BuildAndStart();
   if (parts->server == nullptr || port == 0) {
@@ -85,7 +91,10 @@ GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
 
 int64_t GrpcServer::watches() const { return parts_->health.watchers(); }
 
-void GrpcServer::BeginDrain() { parts_->health.BeginDrain(); }
+void GrpcServer::BeginDrain() {
+  parts_->health.BeginDrain();
+  parts_->oip.BeginDrain();
+}
 
 void GrpcServer::Shutdown(absl::Duration grace) {
   BeginDrain();

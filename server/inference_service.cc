@@ -4,7 +4,7 @@
 
 #include "kvcache/base/status_macros.h"
 #include "nibble/v1/inference.grpc.pb.h"
-#include "server/generate_stream.h"
+#include "server/streaming_call.h"
 #include "server/translate.h"
 #include "server/unary_call.h"
 #include "server/wire.h"
@@ -42,7 +42,7 @@ class InferenceService final : public RawService {
   explicit InferenceService(Serving* serving) : serving_(serving) {}
 
   ServerWriteReactor<ByteBuffer>* Generate(CallbackServerContext* context, const ByteBuffer* request) override {
-    return GenerateStream::Start(serving_, std::make_unique<NibbleWire>(*serving_), context, *request);
+    return StartStreamingCall(serving_, std::make_unique<NibbleWire>(*serving_), context, *request);
   }
 
   ServerUnaryReactor* Tokenize(CallbackServerContext* context, const ByteBuffer* request,

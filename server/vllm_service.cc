@@ -7,8 +7,8 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "kvcache/page.h"
-#include "server/generate_stream.h"
 #include "server/rate_meter.h"
+#include "server/streaming_call.h"
 #include "server/tokenizer_stream.h"
 #include "server/unary_call.h"
 #include "server/vllm_wire.h"
@@ -56,7 +56,7 @@ class VllmService final : public RawService {
       : serving_(serving), started_(serving->clock()), tokenizer_files_(*serving->model->tokenizer) {}
 
   ServerWriteReactor<ByteBuffer>* Generate(CallbackServerContext* context, const ByteBuffer* request) override {
-    return GenerateStream::Start(serving_, std::make_unique<VllmWire>(*serving_), context, *request);
+    return StartStreamingCall(serving_, std::make_unique<VllmWire>(*serving_), context, *request);
   }
 
   ServerWriteReactor<ByteBuffer>* GetTokenizer(CallbackServerContext*, const ByteBuffer*) override {

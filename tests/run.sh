@@ -5,8 +5,8 @@
 #   --fast   only what takes under a minute once built: the checks of the source and the tests labelled `fast`
 #
 # All of it: the checks, every test of the release build, those of kvcache, scheduler and engine under ThreadSanitizer,
-# all that need no real model under Address- and UndefinedBehaviorSanitizer, each fuzz target for a minute, and the Python
-# client against a running daemon. Logs lie in build/test-logs/.
+# all that need no real model under Address- and UndefinedBehaviorSanitizer, each fuzz target for a minute, and real
+# clients and the real gateway against running daemons. Logs lie in build/test-logs/.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -97,13 +97,11 @@ run_python() {
   if [[ -z $total ]] || ((status != 0 && bad == 0)); then count 0 1; else count $((total - bad)) "$bad"; fi
 }
 
-# The Python client's packages, in an environment of their own that later runs find again.
-client_environment() {
-  local stamp=build/python/requirements.txt
-  cmp -s tests/conformance/requirements.txt "$stamp" && return
-  rm -rf build/python
-  python3 -m venv build/python && build/python/bin/pip install -q -r tests/conformance/requirements.txt &&
-    cp tests/conformance/requirements.txt "$stamp"
+# environment NAME REQUIREMENTS: Python packages in build/NAME, which later runs find again.
+environment() {
+  cmp -s "$2" "build/$1/requirements.txt" && return
+  rm -rf "build/$1"
+  python3 -m venv "build/$1" && "build/$1/bin/pip" install -q -r "$2" && cp "$2" "build/$1/"
 }
 
 prepare packages deploy/install_packages.sh --tests || finish
@@ -122,7 +120,10 @@ fi
 
 prepare models deploy/fetch_model.py smollm2 qwen2.5-coder-0.5b gemma3-270m
 run_ctest release
-prepare client-environment client_environment && run_python clients tests/conformance/python_client_test.py build/python/bin/python
+prepare client-environment environment python tests/conformance/requirements.txt &&
+  run_python clients tests/conformance/python_client_test.py build/python/bin/python
+prepare gateway-environment environment gateway tests/acceptance/requirements.txt &&
+  run_python acceptance tests/acceptance/acceptance_test.py build/gateway/bin/python
 build tsan && run_ctest tsan -LE 'model|law1'
 build asan && run_ctest asan -LE 'model|law1'
 build fuzz fuzz_targets nibble_scheduler && run_ctest fuzz -L fuzz

@@ -241,6 +241,7 @@ TEST_F(ServerVllm, InfoLoadAndHealth) {
   ASSERT_TRUE(Run(AskIds(std::string(200, 'a'), 2, false)).status.ok());
   const VllmReply again = Run(AskIds(std::string(200, 'a'), 2, false));
   EXPECT_GT(again.complete[0].cached_tokens(), 100u);
+  ASSERT_TRUE(Eventually([this] { return Load().num_total_reqs() == 0; }));
   const pb::SchedulerLoad load = Load();
   EXPECT_EQ(load.max_total_num_tokens(), 256 * kv::kPageTokens);
   EXPECT_EQ(load.token_usage(), 0.0) << "what the prefix cache holds is free";
