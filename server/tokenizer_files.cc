@@ -2,11 +2,14 @@
 
 #include <zip.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "engine/weights/sha256.h"
 #include "kvcache/base/status_macros.h"
@@ -48,9 +51,12 @@ TokenType TypeOf(const TokenizerData& data, size_t id) {
   return data.types.empty() ? TokenType::kNormal : data.types[id];
 }
 
-Json AddedToken(const std::string& content, TokenType type) {
-  return {{"content", content}, {"single_word", false}, {"lstrip", false},
-          {"rstrip", false},    {"normalized", false},  {"special", type == TokenType::kControl}};
+// What SentencePiece calls user-defined is found in the normalized text, its spaces already written as U+2581.
+Json AddedToken(const TokenizerData& data, size_t id) {
+  const bool control = TypeOf(data, id) == TokenType::kControl;
+  const bool normalized = data.style == TokenizerData::Style::kSentencePiece && !control;
+  return {{"content", data.tokens[id]}, {"single_word", false}, {"lstrip", false}, {"rstrip", false},
+          {"normalized", normalized},   {"special", control}};
 }
 
 // Calls `add` with the id and the description of each token that is found before any merge.
@@ -58,7 +64,7 @@ template <typename Add>
 void ForEachAddedToken(const TokenizerData& data, const Add& add) {
   for (size_t id = 0; id < data.tokens.size(); ++id) {
     const TokenType type = TypeOf(data, id);
-    if (type == TokenType::kControl || type == TokenType::kUserDefined) add(id, AddedToken(data.tokens[id], type));
+    if (type == TokenType::kControl || type == TokenType::kUserDefined) add(id, AddedToken(data, id));
   }
 }
 
@@ -72,12 +78,16 @@ Json AddedTokens(const TokenizerData& data) {
   return added;
 }
 
-Json Bpe(const TokenizerData& data) {
+Json Vocabulary(const TokenizerData& data) {
   Json vocabulary = Json::object();
   // Straight into the underlying list: a lookup for each of 150,000 tokens would be quadratic.
   auto& entries = vocabulary.get_ref<Json::object_t&>();
   entries.reserve(data.tokens.size());
   for (size_t id = 0; id < data.tokens.size(); ++id) entries.push_back({data.tokens[id], id});
+  return vocabulary;
+}
+
+Json ByteLevelBpe(const TokenizerData& data) {
   return {{"type", "BPE"},
           {"dropout", nullptr},
           {"unk_token", nullptr},
@@ -86,8 +96,61 @@ Json Bpe(const TokenizerData& data) {
           {"fuse_unk", false},
           {"byte_fallback", false},
           {"ignore_merges", data.pre == "llama-bpe"},
-          {"vocab", std::move(vocabulary)},
+          {"vocab", Vocabulary(data)},
           {"merges", data.merges}};
+}
+
+// SentencePiece scores pieces where the ecosystem's files rank merges: each way to make a piece of two others is a
+// merge, those of better pieces first.
+Json MergesByScore(const TokenizerData& data) {
+  absl::flat_hash_set<absl::string_view> pieces(data.tokens.begin(), data.tokens.end());
+  std::vector<size_t> order;
+  for (size_t id = 0; id < data.tokens.size(); ++id) {
+    if (TypeOf(data, id) == TokenType::kNormal) order.push_back(id);
+  }
+  std::stable_sort(order.begin(), order.end(), [&data](size_t a, size_t b) { return data.scores[a] > data.scores[b]; });
+  Json merges = Json::array();
+  for (const size_t id : order) {
+    const absl::string_view piece = data.tokens[id];
+    for (size_t cut = 1; cut < piece.size(); ++cut) {
+      const absl::string_view left = piece.substr(0, cut), right = piece.substr(cut);
+      if (pieces.contains(left) && pieces.contains(right)) merges.push_back({std::string(left), std::string(right)});
+    }
+  }
+  return merges;
+}
+
+Json SentencePieceBpe(const TokenizerData& data) {
+  const Json unknown = data.unknown < 0 ? Json() : Json(data.tokens[static_cast<size_t>(data.unknown)]);
+  return {{"type", "BPE"},
+          {"dropout", nullptr},
+          {"unk_token", unknown},
+          {"continuing_subword_prefix", nullptr},
+          {"end_of_word_suffix", nullptr},
+          {"fuse_unk", true},
+          {"byte_fallback", true},
+          {"ignore_merges", false},
+          {"vocab", Vocabulary(data)},
+          {"merges", MergesByScore(data)}};
+}
+
+Json Replace(const char* pattern, const char* content) {
+  return {{"type", "Replace"}, {"pattern", {{"String", pattern}}}, {"content", content}};
+}
+
+Json SentencePieceNormalizer(const TokenizerData& data) {
+  Json steps = Json::array();
+  if (data.add_space_prefix) steps.push_back({{"type", "Prepend"}, {"prepend", "\u2581"}});
+  steps.push_back(Replace(" ", "\u2581"));
+  return {{"type", "Sequence"}, {"normalizers", std::move(steps)}};
+}
+
+Json SentencePieceDecoder(const TokenizerData& data) {
+  Json steps = Json::array({Replace("\u2581", " "), Json{{"type", "ByteFallback"}}, Json{{"type", "Fuse"}}});
+  if (data.add_space_prefix) {
+    steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  }
+  return {{"type", "Sequence"}, {"decoders", std::move(steps)}};
 }
 
 // Names in a model file need not be UTF-8.
@@ -151,19 +214,22 @@ absl::StatusOr<std::string> Pack(const std::string& tokenizer, const std::string
 }  // namespace
 
 absl::StatusOr<std::string> TokenizerJson(const TokenizerData& data) {
-  if (data.style != TokenizerData::Style::kByteLevelBpe) {
-    return absl::UnimplementedError("tokenizer: no files for a SentencePiece vocabulary");
+  Json file = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", AddedTokens(data)}};
+  if (data.style == TokenizerData::Style::kSentencePiece) {
+    file["normalizer"] = SentencePieceNormalizer(data);
+    file["pre_tokenizer"] = nullptr;
+    file["post_processor"] = nullptr;
+    file["decoder"] = SentencePieceDecoder(data);
+    file["model"] = SentencePieceBpe(data);
+  } else {
+    NIBBLE_ASSIGN_OR_RETURN(Json pre_tokenizers, PreTokenizers(data.pre));
+    file["normalizer"] = nullptr;
+    file["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", std::move(pre_tokenizers)}};
+    file["post_processor"] = nullptr;
+    file["decoder"] = ByteLevel(true);
+    file["model"] = ByteLevelBpe(data);
   }
-  NIBBLE_ASSIGN_OR_RETURN(Json pre_tokenizers, PreTokenizers(data.pre));
-  return Dump({{"version", "1.0"},
-               {"truncation", nullptr},
-               {"padding", nullptr},
-               {"added_tokens", AddedTokens(data)},
-               {"normalizer", nullptr},
-               {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", std::move(pre_tokenizers)}}},
-               {"post_processor", nullptr},
-               {"decoder", ByteLevel(true)},
-               {"model", Bpe(data)}});
+  return Dump(file);
 }
 
 std::string TokenizerConfigJson(const TokenizerData& data) {

@@ -12,7 +12,7 @@
 
 namespace nibble::server {
 
-// UNIMPLEMENTED for a tokenizer that has no row here.
+// UNIMPLEMENTED for a pre-tokenizer that has no row here.
 absl::StatusOr<std::string> TokenizerJson(const engine::TokenizerData& data);
 std::string TokenizerConfigJson(const engine::TokenizerData& data);
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Real clients against running daemons: gRPC's own promises, tritonclient, and openai's client through the SMG gateway.
 
-Needs the packages of requirements.txt, a built nibbled (NIBBLE_BUILD, or build/release) and the models smollm2 and
-qwen2.5-coder-0.5b in ${NIBBLE_CACHE:-~/.cache/nibble}. Each script beside this file checks one client and runs by hand
-against any server: grpc_basics.py, oip_client.py, smg_chat.py.
+Needs the packages of requirements.txt, a built nibbled (NIBBLE_BUILD, or build/release) and the models that tests/run.sh
+fetches in ${NIBBLE_CACHE:-~/.cache/nibble}. Each script beside this file checks one client and runs by hand against any
+server: grpc_basics.py, oip_client.py, smg_chat.py, tokenizer_files.py.
 """
 import os
 import pathlib
@@ -36,6 +36,12 @@ class Acceptance(unittest.TestCase):
 
     def test_grpc_basics(self):
         self.accept("grpc_basics.py", self.daemon("smollm2").ready["grpc"])
+
+    def test_tokenizer_files(self):
+        for model in ("smollm2", "qwen2.5-coder-0.5b", "gemma3-270m"):
+            with self.subTest(model):
+                self.accept("tokenizer_files.py", self.daemon(model).ready["grpc"], "--nibble", daemons.BIN / "nibble",
+                            "--model-file", daemons.CACHE / f"{model}.gguf")
 
     def test_tritonclient(self):
         self.accept("oip_client.py", self.daemon("smollm2").ready["grpc"])
