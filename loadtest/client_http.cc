@@ -9,6 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "loadtest/http_get.h"
 #include "loadtest/sse.h"
 #include "nlohmann/json.hpp"
 
@@ -153,26 +154,6 @@ class Transfer {
   bool hung_up_ = false;
 };
 
-size_t AppendTo(char* bytes, size_t, size_t count, void* text) {
-  static_cast<std::string*>(text)->append(bytes, count);
-  return count;
-}
-
-absl::StatusOr<std::string> Get(const std::string& url) {
-  std::string body;
-  CURL* handle = curl_easy_init();
-  curl_easy_setopt(handle, CURLOPT_URL, url.c_str());
-  curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, &AppendTo);
-  curl_easy_setopt(handle, CURLOPT_WRITEDATA, &body);
-  curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(handle, CURLOPT_FAILONERROR, 1L);
-  curl_easy_setopt(handle, CURLOPT_TIMEOUT, 30L);
-  const CURLcode code = curl_easy_perform(handle);
-  curl_easy_cleanup(handle);
-  if (code != CURLE_OK) return absl::UnavailableError(absl::StrCat(url, ": ", curl_easy_strerror(code)));
-  return body;
-}
-
 // One thread moves the bytes of all transfers.
 class HttpClient : public Client {
  public:
@@ -199,7 +180,7 @@ class HttpClient : public Client {
   }
 
   absl::StatusOr<ModelInfo> Describe() override {
-    const absl::StatusOr<std::string> body = Get(base_ + "/v1/models");
+    const absl::StatusOr<std::string> body = HttpGet(base_ + "/v1/models", std::chrono::seconds(30));
     if (!body.ok()) return body.status();
     const json models = json::parse(*body, nullptr, false);
     const json::json_pointer id("/data/0/id"), vocab("/data/0/meta/n_vocab");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <optional>
 
 #include "absl/strings/str_format.h"
 #include "loadtest/arrivals.h"
@@ -11,6 +12,7 @@
 #include "loadtest/options.h"
 #include "loadtest/report.h"
 #include "loadtest/runner.h"
+#include "loadtest/server_metrics.h"
 #include "loadtest/stats.h"
 #include "loadtest/sweep.h"
 #include "loadtest/workload.h"
@@ -62,12 +64,26 @@ void WarmUp(Client& client, const Options& options, int64_t vocab_size) {
           [](int64_t, const Record&) { return true; });
 }
 
+// The figures of the requests stand without them.
+void WarnOfFailedScrapes(const ServerMetrics& metrics) {
+  if (metrics.failed_scrapes == 0) return;
+  std::fprintf(stderr, "nibble-loadtest: warning: %ld of %ld scrapes failed, the first with: %s\n",
+               metrics.failed_scrapes, metrics.failed_scrapes + static_cast<int64_t>(metrics.samples.size()),
+               metrics.first_failure.c_str());
+}
+
 Measurement Measure(Client& client, const Options& options, int64_t vocab_size, const Progress& progress) {
   const Schedule schedule{.arrivals = Arrivals(options), .max_concurrency = Concurrency(options)};
-  return SendAll(client, MakeRequests(options, vocab_size), schedule, [&](int64_t ended, const Record& record) {
+  const std::vector<Request> requests = MakeRequests(options, vocab_size);
+  std::optional<Scraper> scraper;
+  if (!options.metrics_url.empty()) scraper.emplace(options.metrics_url);
+  Measurement run = SendAll(client, requests, schedule, [&](int64_t ended, const Record& record) {
     ShowProgress(ended, options.requests);
     return progress(ended, record);
   });
+  if (scraper.has_value()) run.metrics = scraper->Stop();
+  WarnOfFailedScrapes(run.metrics);
+  return run;
 }
 
 // A client that comes late to its own schedule measures itself.

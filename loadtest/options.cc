@@ -6,6 +6,7 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/reflection.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "loadtest/sweep.h"
@@ -33,6 +34,8 @@ ABSL_FLAG(int64_t, prefix_tokens, 512, "tokens of each of them");
 ABSL_FLAG(double, cancel_rate, 0, "share of requests that the client hangs up on, after a random number of tokens");
 ABSL_FLAG(std::string, slo, "", "objective of every answer, such as ttft:200ms,tpot:50ms,e2el:2s; gives the goodput");
 ABSL_FLAG(bool, sweep, false, "find the highest rate at which 99 of 100 requests meet --slo, from --rate on");
+ABSL_FLAG(std::string, metrics_url, "",
+          "the server's metrics, such as http://127.0.0.1:9090/metrics, scraped four times a second for --json");
 ABSL_FLAG(std::string, json, "", "file for the figures as one JSON object; -: standard output");
 ABSL_FLAG(std::string, requests_jsonl, "", "file for one JSON object per request");
 
@@ -83,6 +86,7 @@ Options FromFlags() {
   options.cancel_rate = absl::GetFlag(FLAGS_cancel_rate);
   options.slo_text = absl::GetFlag(FLAGS_slo);
   options.sweep = absl::GetFlag(FLAGS_sweep);
+  options.metrics_url = absl::GetFlag(FLAGS_metrics_url);
   options.json = absl::GetFlag(FLAGS_json);
   options.requests_jsonl = absl::GetFlag(FLAGS_requests_jsonl);
   return options;
@@ -106,6 +110,9 @@ absl::Status Validate(const Options& options) {
   }
   if (options.prefixes.tokens < 0 || options.prefixes.tokens > Lengths::kMost) {
     return Invalid("prefix-tokens", "must be 0 to 10000000");
+  }
+  if (!options.metrics_url.empty() && !absl::StartsWith(options.metrics_url, "http://")) {
+    return Invalid("metrics-url", "must be http://HOST:PORT/PATH");
   }
   if (!(options.cancel_rate >= 0 && options.cancel_rate <= 1)) return Invalid("cancel-rate", "must be 0 to 1");
   return absl::OkStatus();

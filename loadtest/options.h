@@ -35,6 +35,7 @@ struct Options {
   std::string slo_text;
   std::optional<Slo> slo;
   bool sweep = false;
+  std::string metrics_url;     // or empty
   std::string json;            // a file, "-" for standard output, or empty
   std::string requests_jsonl;  // a file, or empty
 };

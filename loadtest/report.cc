@@ -59,6 +59,25 @@ Json ToJson(const Record& record, Clock::time_point start) {
   return line;
 }
 
+// One list per metric that the server names, beside `time_s` from the start of the run.
+Json ToJson(const ServerMetrics& metrics, Clock::time_point start) {
+  Json out = {{"failed_scrapes", metrics.failed_scrapes}, {"time_s", Json::array()}};
+  for (const MetricsSample& sample : metrics.samples) {
+    out["time_s"].push_back(std::chrono::duration<double>(sample.at - start).count());
+  }
+  for (size_t row = 0; row < kScrapedMetrics.size(); ++row) {
+    Json series = Json::array();
+    bool said = false;
+    for (const MetricsSample& sample : metrics.samples) {
+      const double value = sample.values[row];
+      series.push_back(std::isnan(value) ? Json() : Json(value));
+      said = said || !std::isnan(value);
+    }
+    if (said) out[kScrapedMetrics[row].name] = std::move(series);
+  }
+  return out;
+}
+
 // What was asked.
 Json ToJson(const Options& options, const std::string& model) {
   return {{"target", options.target},
@@ -101,6 +120,7 @@ std::string ToJson(const Options& options, const std::string& model, const Measu
   AddSummary(summary, out);
   out["max_concurrent_requests"] = run.peak_concurrency;
   out["client_cpu_seconds"] = run.cpu_seconds;
+  if (!options.metrics_url.empty()) out["metrics"] = ToJson(run.metrics, run.start);
   return Dump(out, 2);
 }
 
@@ -120,7 +140,7 @@ std::string SweepToJson(const Options& options, const std::string& model, double
 std::string ToJsonLines(const Measurement& run) {
   std::string text;
   for (const Record& record : run.records) {
-    absl::StrAppend(&text, Dump(ToJson(record, run.records.front().scheduled), -1));
+    absl::StrAppend(&text, Dump(ToJson(record, run.start), -1));
   }
   return text;
 }

@@ -12,7 +12,7 @@
 
 namespace nibble::loadtest {
 
-// One JSON object, indented.
+// One JSON object, indented. `metrics` are what was scraped: lists under the server's own names, beside `time_s`.
 std::string ToJson(const Options& options, const std::string& model, const Measurement& run, const Summary& summary);
 
 // What a sweep saw at one rate.
@@ -27,7 +27,7 @@ std::string SweepToJson(const Options& options, const std::string& model, double
                         const std::vector<Probe>& probes);
 
 // One JSON object per request and line, in the order of sending; times in milliseconds, `scheduled_ms` and `sent_ms`
-// from the first request's schedule.
+// from the start of the run.
 std::string ToJsonLines(const Measurement& run);
 
 // One line for people.

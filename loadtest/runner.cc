@@ -69,7 +69,7 @@ Measurement SendAll(Client& client, const std::vector<Request>& requests, const 
   run.records.resize(requests.size());
   InFlight in_flight(progress);
   const double cpu_before = CpuSeconds();
-  const Clock::time_point start = Clock::now();
+  const Clock::time_point start = run.start = Clock::now();
   Clock::time_point free = start;  // since when the client has had nothing to wait for but the next schedule
   size_t i = 0;
   for (; i < requests.size(); ++i) {

@@ -9,16 +9,19 @@
 
 #include "loadtest/client.h"
 #include "loadtest/request.h"
+#include "loadtest/server_metrics.h"
 
 namespace nibble::loadtest {
 
 struct Measurement {
   std::vector<Record> records;  // in the order of the requests
-  double seconds = 0;           // from the first request's schedule to the last answer's end
+  Clock::time_point start;      // what the schedule counts from
+  double seconds = 0;           // from the start to the last answer's end
   int64_t peak_concurrency = 0;
   // How much later than due the client came to each request that was due at a time, the wait for others left out.
   std::vector<double> late_ms;
   double cpu_seconds = 0;  // of this process
+  ServerMetrics metrics;   // what a Scraper saw in the meantime, where the caller had one
 };
 
 struct Schedule {

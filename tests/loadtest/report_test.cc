@@ -53,6 +53,20 @@ TEST(Report, ASweepNamesItsRateAndEveryProbe) {
   EXPECT_EQ(json.at("probes")[1].at("held"), false);
 }
 
+TEST(Report, MetricsAreListsOnTheRunsTimeAxis) {
+  Measurement run = MeasurementOfTwo();
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  run.metrics.samples = {{run.start, {0.5, 3, none, none}},
+                         {run.start + std::chrono::milliseconds(250), {1, none, none, none}}};
+  run.metrics.failed_scrapes = 2;
+  Options options;
+  EXPECT_FALSE(nlohmann::json::parse(ToJson(options, "m", run, Summarize(run, {}))).contains("metrics"));
+  options.metrics_url = "http://a:1/metrics";
+  const auto metrics = nlohmann::json::parse(ToJson(options, "m", run, Summarize(run, {}))).at("metrics");
+  EXPECT_EQ(metrics.dump(), R"({"failed_scrapes":2,"time_s":[0.0,0.25],"vllm:kv_cache_usage_perc":[0.5,1.0],)"
+                            R"("vllm:num_requests_running":[3.0,null]})");
+}
+
 TEST(Report, OneLinePerRequest) {
   const std::string lines = ToJsonLines(MeasurementOfTwo());
   const size_t end = lines.find('\n');
