@@ -25,6 +25,9 @@ class Client {
   // Blocks. The model that requests go to: the one asked for, or the server's own.
   virtual absl::StatusOr<ModelInfo> Describe() = 0;
 
+  // CPUs that it can keep busy at a time.
+  virtual int64_t threads() const = 0;
+
   // Sends one request and returns at once; any thread. `request` and `record` must live until `done`, which is called
   // once, on a thread of the client's, and must not block. Sets everything in the record but `scheduled`.
   virtual void Start(const Request& request, Record* record, std::function<void()> done) = 0;

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -42,7 +43,7 @@ class Call : public grpc::ClientReadReactor<v1::GenerateResponse> {
     if (!ok) return;
     if (response_.has_started()) record_->prompt_tokens = response_.started().prompt_tokens();
     if (response_.has_chunk() && response_.chunk().token_ids_size() > 0) OnTokens(response_.chunk().token_ids_size());
-    if (response_.has_finished()) reason_ = response_.finished().reason();
+    if (response_.has_finished()) OnFinished(response_.finished());
     if (cancel_after_ >= 0 && record_->output_tokens >= cancel_after_) context_.TryCancel();
     StartRead(&response_);
   }
@@ -51,11 +52,14 @@ class Call : public grpc::ClientReadReactor<v1::GenerateResponse> {
     if (status.ok() && reason_ == v1::FINISH_REASON_LENGTH) {
       record_->outcome = Outcome::kCompleted;
     } else if (status.ok()) {
-      record_->error = absl::StrCat("the answer ended with ", v1::FinishReason_Name(reason_));
+      record_->status = v1::FinishReason_Name(reason_);
+      record_->error = absl::StrCat("the answer ended with ", record_->status);
     } else if (cancel_after_ >= 0 && status.error_code() == grpc::StatusCode::CANCELLED) {
       record_->outcome = Outcome::kCancelled;
     } else {
-      record_->error = absl::StrCat("grpc status ", status.error_code(), ": ", status.error_message());
+      // Abseil's codes are gRPC's.
+      record_->status = absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()));
+      record_->error = absl::StrCat(record_->status, ": ", status.error_message());
     }
     const std::function<void()> done = std::move(done_);
     delete this;
@@ -66,6 +70,11 @@ class Call : public grpc::ClientReadReactor<v1::GenerateResponse> {
   void OnTokens(int64_t count) {
     record_->chunks.push_back(Clock::now());
     record_->output_tokens += count;
+  }
+
+  void OnFinished(const v1::Finished& finished) {
+    reason_ = finished.reason();
+    if (finished.has_usage()) record_->queue_ms = 1000 * finished.usage().queue_seconds();
   }
 
   const int64_t cancel_after_;
@@ -99,6 +108,8 @@ class GrpcClient : public Client {
     if (!status.ok()) return absl::UnavailableError(absl::StrCat("GetModel: ", status.error_message()));
     return ModelInfo{model.name(), model.vocab_size()};
   }
+
+  int64_t threads() const override { return std::numeric_limits<int64_t>::max(); }
 
   void Start(const Request& request, Record* record, std::function<void()> done) override {
     v1::Inference::Stub* stub = stubs_[next_.fetch_add(1) % stubs_.size()].get();

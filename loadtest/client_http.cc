@@ -70,9 +70,10 @@ class Transfer {
     if (hung_up_) {
       record_->outcome = Outcome::kCancelled;
     } else if (code != CURLE_OK) {
-      record_->error = curl_easy_strerror(code);
+      Fail(curl_easy_strerror(code), curl_easy_strerror(code));
     } else if (Status() != 200) {
-      record_->error = absl::StrCat("http status ", Status(), ": ", rejection_);
+      const std::string status = absl::StrCat("http status ", Status());
+      Fail(status, absl::StrCat(status, ": ", rejection_));
     } else if (record_->error.empty()) {
       JudgeAnswer();
     }
@@ -90,14 +91,19 @@ class Transfer {
     return status;
   }
 
+  void Fail(std::string status, std::string error) {
+    record_->status = std::move(status);
+    record_->error = std::move(error);
+  }
+
   // Chunks with text are fewer than tokens, so only the server's own count is held against it.
   void JudgeAnswer() {
     if (!saw_end_) {
-      record_->error = "the stream broke off before [DONE]";
+      Fail("broken off", "the stream broke off before [DONE]");
     } else if (server_counted_ && record_->output_tokens != output_tokens_) {
-      record_->error = absl::StrCat("asked for ", output_tokens_, " tokens, got ", record_->output_tokens);
+      Fail("wrong length", absl::StrCat("asked for ", output_tokens_, " tokens, got ", record_->output_tokens));
     } else if (record_->output_tokens == 0) {
-      record_->error = "no text came";
+      Fail("no text", "no text came");
     } else {
       record_->outcome = Outcome::kCompleted;
     }
@@ -119,7 +125,7 @@ class Transfer {
 
   void OnEvent(const json& event) {
     if (!event.is_object()) return;  // "[DONE]"
-    if (event.contains("error")) record_->error = event["error"].dump().substr(0, kMaxErrorBytes);
+    if (event.contains("error")) Fail("error in the stream", event["error"].dump().substr(0, kMaxErrorBytes));
     if (CarriesText(event)) {
       record_->chunks.push_back(Clock::now());
       ++record_->output_tokens;
@@ -188,6 +194,8 @@ class HttpClient : public Client {
     const bool says_vocab = models.contains(vocab) && models[vocab].is_number_integer();
     return ModelInfo{model_, says_vocab ? models[vocab].get<int64_t>() : kAssumedVocab};
   }
+
+  int64_t threads() const override { return 1; }
 
   void Start(const Request& request, Record* record, std::function<void()> done) override {
     auto transfer =

@@ -14,7 +14,9 @@
 #include "loadtest/runner.h"
 #include "loadtest/server_metrics.h"
 #include "loadtest/stats.h"
+#include "loadtest/steady_state.h"
 #include "loadtest/sweep.h"
+#include "loadtest/verdict.h"
 #include "loadtest/workload.h"
 
 namespace nibble::loadtest {
@@ -86,30 +88,29 @@ Measurement Measure(Client& client, const Options& options, int64_t vocab_size, 
   return run;
 }
 
-// A client that comes late to its own schedule measures itself.
-absl::Status CheckKeptTime(const Summary& summary) {
-  constexpr double kMostLateMs = 10;
-  if (summary.late_ms.p99 <= kMostLateMs) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrFormat(
-      "this machine could not keep the schedule: 1 of 100 requests went out %.0f ms late or more, so the figures say "
-      "nothing of the server",
-      summary.late_ms.p99));
+void Print(const Options& options, const Results& results) {
+  if (options.json == "-") return;
+  std::fputs(ToText(results.whole).c_str(), stdout);
+  if (!results.steady_state.has_value()) return;
+  std::fputs("\nin the steady state:\n", stdout);
+  std::fputs(ToText(*results.steady_state).c_str(), stdout);
 }
 
 absl::Status Report(const Options& options, const std::string& model, const Measurement& run) {
-  const Summary summary = Summarize(run, options.slo);
-  if (options.json != "-") std::fputs(ToText(summary).c_str(), stdout);
-  if (!options.requests_jsonl.empty()) {
-    if (absl::Status status = WriteText(options.requests_jsonl, ToJsonLines(run)); !status.ok()) return status;
+  Results results{Summarize(run, options.slo), {}};
+  absl::Status status = Judge(run, results.whole);
+  if (options.steady_state.has_value()) {
+    const Window window = SteadyWindow(run, *options.steady_state);
+    if (window.seconds() > 0)
+      results.steady_state = SummarizeWindow(run, options.slo, window);
+    else
+      status.Update(
+          absl::FailedPreconditionError("--steady-state: leaves nothing of the time in which requests were sent"));
   }
-  if (!options.json.empty()) {
-    if (absl::Status status = WriteText(options.json, ToJson(options, model, run, summary)); !status.ok())
-      return status;
-  }
-  if (summary.failed == 0) return CheckKeptTime(summary);
-  const auto failed = std::find_if(run.records.begin(), run.records.end(),
-                                   [](const Record& record) { return record.outcome == Outcome::kFailed; });
-  return absl::UnknownError(std::to_string(summary.failed) + " requests failed, the first with: " + failed->error);
+  Print(options, results);
+  if (!options.requests_jsonl.empty()) status.Update(WriteText(options.requests_jsonl, ToJsonLines(run)));
+  if (!options.json.empty()) status.Update(WriteText(options.json, ToJson(options, model, run, results)));
+  return status;
 }
 
 // Every probe sends other prompts, so that none finds the last one's in a cache.
@@ -130,7 +131,7 @@ absl::Status Sweep(Client& client, const Options& options, const ModelInfo& mode
     probes.push_back({rate, missed <= allowed, sent, Summarize(run, at.slo)});
     if (options.json != "-") std::fputs(ToText(probes.back()).c_str(), stdout);
     std::fflush(stdout);  // a probe takes a while
-    kept_time.Update(CheckKeptTime(probes.back().summary));
+    kept_time.Update(CheckClient(run, probes.back().summary));
     return probes.back().held;
   };
   const double highest = FindHighestRate(std::isinf(options.rate) ? 1 : options.rate, holds);

@@ -34,6 +34,8 @@ ABSL_FLAG(int64_t, prefix_tokens, 512, "tokens of each of them");
 ABSL_FLAG(double, cancel_rate, 0, "share of requests that the client hangs up on, after a random number of tokens");
 ABSL_FLAG(std::string, slo, "", "objective of every answer, such as ttft:200ms,tpot:50ms,e2el:2s; gives the goodput");
 ABSL_FLAG(bool, sweep, false, "find the highest rate at which 99 of 100 requests meet --slo, from --rate on");
+ABSL_FLAG(std::string, steady_state, "",
+          "WARMUP:COOLDOWN, such as 10s:5s: figures also without the beginning and the end of the sending");
 ABSL_FLAG(std::string, metrics_url, "",
           "the server's metrics, such as http://127.0.0.1:9090/metrics, scraped four times a second for --json");
 ABSL_FLAG(std::string, json, "", "file for the figures as one JSON object; -: standard output");
@@ -152,6 +154,15 @@ absl::Status ReadObjective(Options* options) {
   return absl::OkStatus();
 }
 
+absl::Status ReadSteadyState(const std::string& text, Options* options) {
+  if (text.empty()) return absl::OkStatus();
+  if (options->sweep) return Invalid("steady-state", "goes with one run, not with --sweep");
+  const absl::StatusOr<Cut> cut = ParseCut(text);
+  if (!cut.ok()) return Invalid("steady-state", cut.status().message());
+  options->steady_state = *cut;
+  return absl::OkStatus();
+}
+
 // What is more than a number.
 absl::Status ReadTexts(Options* options) {
   absl::Status status = ReadLengths("input-tokens", absl::GetFlag(FLAGS_input_tokens), &options->input_tokens);
@@ -159,6 +170,7 @@ absl::Status ReadTexts(Options* options) {
     status = ReadLengths("output-tokens", absl::GetFlag(FLAGS_output_tokens), &options->output_tokens);
   }
   if (status.ok()) status = ReadObjective(options);
+  if (status.ok()) status = ReadSteadyState(absl::GetFlag(FLAGS_steady_state), options);
   if (status.ok()) status = ReadWorkload(absl::GetFlag(FLAGS_workload_file), options);
   return status;
 }

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "loadtest/lengths.h"
 #include "loadtest/slo.h"
+#include "loadtest/steady_state.h"
 #include "loadtest/trace.h"
 #include "loadtest/workload.h"
 
@@ -35,6 +36,7 @@ struct Options {
   std::string slo_text;
   std::optional<Slo> slo;
   bool sweep = false;
+  std::optional<Cut> steady_state;
   std::string metrics_url;     // or empty
   std::string json;            // a file, "-" for standard output, or empty
   std::string requests_jsonl;  // a file, or empty

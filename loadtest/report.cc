@@ -21,6 +21,7 @@ void AddDistribution(const std::string& name, const Distribution& values, Json& 
   out["p90" + suffix] = values.p90;
   out["p95" + suffix] = values.p95;
   out["p99" + suffix] = values.p99;
+  out["p99.9" + suffix] = values.p999;
 }
 
 // What a server said may be no UTF-8, which JSON must be.
@@ -104,20 +105,22 @@ void AddSummary(const Summary& summary, Json& out) {
                         {"request_goodput", summary.goodput_per_s.has_value() ? Json(*summary.goodput_per_s) : Json()},
                         {"slo_attainment", summary.goodput_per_s.has_value() ? Json(summary.share_met) : Json()},
                         {"output_throughput", summary.output_tokens_per_s},
-                        {"total_token_throughput", summary.total_tokens_per_s},
-                        {"p99_late_ms", summary.late_ms.p99}};
+                        {"total_token_throughput", summary.total_tokens_per_s}};
   out.update(figures);
   AddDistribution("ttft", summary.ttft_ms, out);
   AddDistribution("tpot", summary.tpot_ms, out);
   AddDistribution("itl", summary.itl_ms, out);
   AddDistribution("e2el", summary.e2el_ms, out);
+  if (summary.queue_ms.has_value()) AddDistribution("queue", *summary.queue_ms, out);
 }
 
 }  // namespace
 
-std::string ToJson(const Options& options, const std::string& model, const Measurement& run, const Summary& summary) {
+std::string ToJson(const Options& options, const std::string& model, const Measurement& run, const Results& results) {
   Json out = ToJson(options, model);
-  AddSummary(summary, out);
+  AddSummary(results.whole, out);
+  if (results.steady_state.has_value()) AddSummary(*results.steady_state, out["steady_state"]);
+  out["p99_late_ms"] = results.whole.late_ms.p99;
   out["max_concurrent_requests"] = run.peak_concurrency;
   out["client_cpu_seconds"] = run.cpu_seconds;
   if (!options.metrics_url.empty()) out["metrics"] = ToJson(run.metrics, run.start);
@@ -132,6 +135,7 @@ std::string SweepToJson(const Options& options, const std::string& model, double
   for (const Probe& probe : probes) {
     Json one = {{"request_rate", probe.rate}, {"held", probe.held}, {"sent", probe.sent}};
     AddSummary(probe.summary, one);
+    one["p99_late_ms"] = probe.summary.late_ms.p99;
     out["probes"].push_back(one);
   }
   return Dump(out, 2);
@@ -162,14 +166,16 @@ std::string ToText(const Summary& summary) {
     absl::StrAppendFormat(&text, "%.2f requests/s met the objective, %.1f %% of them\n", *summary.goodput_per_s,
                           100 * summary.share_met);
   }
-  absl::StrAppendFormat(&text, "%-9s %10s %10s %10s %10s\n", "ms", "mean", "p50", "p90", "p99");
+  absl::StrAppendFormat(&text, "%-9s %10s %10s %10s %10s %10s\n", "ms", "mean", "p50", "p90", "p99", "p99.9");
   const auto row = [&text](const char* name, const Distribution& d) {
-    absl::StrAppendFormat(&text, "%-9s %10.2f %10.2f %10.2f %10.2f\n", name, d.mean, d.p50, d.p90, d.p99);
+    absl::StrAppendFormat(&text, "%-9s %10.2f %10.2f %10.2f %10.2f %10.2f\n", name, d.mean, d.p50, d.p90, d.p99,
+                          d.p999);
   };
   row("TTFT", summary.ttft_ms);
   row("TPOT", summary.tpot_ms);
   row("ITL", summary.itl_ms);
   row("E2EL", summary.e2el_ms);
+  if (summary.queue_ms.has_value()) row("queue", *summary.queue_ms);
   return text;
 }
 

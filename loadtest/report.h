@@ -2,6 +2,7 @@
 #ifndef NIBBLE_LOADTEST_REPORT_H_
 #define NIBBLE_LOADTEST_REPORT_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,8 +13,15 @@
 
 namespace nibble::loadtest {
 
-// One JSON object, indented. `metrics` are what was scraped: lists under the server's own names, beside `time_s`.
-std::string ToJson(const Options& options, const std::string& model, const Measurement& run, const Summary& summary);
+// A run's figures, and those of its steady state where that was asked for and is not empty.
+struct Results {
+  Summary whole;
+  std::optional<Summary> steady_state;
+};
+
+// One JSON object, indented; `steady_state` has the keys of a run. `metrics` are what was scraped: lists under the
+// server's own names, beside `time_s`.
+std::string ToJson(const Options& options, const std::string& model, const Measurement& run, const Results& results);
 
 // What a sweep saw at one rate.
 struct Probe {

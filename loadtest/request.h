@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,8 +29,10 @@ struct Record {
   std::vector<Clock::time_point> chunks;  // one per message that carried output
   int64_t prompt_tokens = 0;              // as the server counted them, or as sent where it does not say
   int64_t output_tokens = 0;
+  std::optional<double> queue_ms;  // how long the server says that the request waited there before it ran
   Outcome outcome = Outcome::kFailed;
-  std::string error;  // why it failed
+  std::string status;  // why it failed, in words that other requests share: a status, not a message
+  std::string error;   // the same in full
 };
 
 }  // namespace nibble::loadtest

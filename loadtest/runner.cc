@@ -1,5 +1,6 @@
 #include "loadtest/runner.h"
 
+#include <sched.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -61,6 +62,12 @@ double CpuSeconds() {
   return Seconds(usage.ru_utime) + Seconds(usage.ru_stime);
 }
 
+// Of the machine, or of a part that it was bound to.
+int64_t UsableCpus() {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : std::thread::hardware_concurrency();
+}
+
 }  // namespace
 
 Measurement SendAll(Client& client, const std::vector<Request>& requests, const Schedule& schedule,
@@ -89,6 +96,7 @@ Measurement SendAll(Client& client, const std::vector<Request>& requests, const 
   run.records.resize(i);
   run.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   run.cpu_seconds = CpuSeconds() - cpu_before;
+  run.cpus = std::min(UsableCpus(), client.threads());
   return run;
 }
 

@@ -21,6 +21,7 @@ struct Measurement {
   // How much later than due the client came to each request that was due at a time, the wait for others left out.
   std::vector<double> late_ms;
   double cpu_seconds = 0;  // of this process
+  int64_t cpus = 1;        // that it could have kept busy: its threads, on the CPUs it may use
   ServerMetrics metrics;   // what a Scraper saw in the meantime, where the caller had one
 };
 

@@ -11,6 +11,7 @@
 #include "loadtest/request.h"
 #include "loadtest/runner.h"
 #include "loadtest/slo.h"
+#include "loadtest/steady_state.h"
 
 namespace nibble::loadtest {
 
@@ -22,6 +23,7 @@ struct Distribution {
   double p90 = 0;
   double p95 = 0;
   double p99 = 0;
+  double p999 = 0;
 };
 
 Distribution Describe(std::vector<double> values);
@@ -42,7 +44,7 @@ Latency LatencyOf(const Record& record);
 struct Summary {
   int64_t completed = 0;
   int64_t failed = 0;
-  std::map<std::string, int64_t> failures;  // by what was said
+  std::map<std::string, int64_t> failures;  // by status
   int64_t cancelled = 0;
   double duration_s = 0;
   int64_t input_tokens = 0;
@@ -56,10 +58,16 @@ struct Summary {
   Distribution tpot_ms;
   Distribution itl_ms;
   Distribution e2el_ms;
-  Distribution late_ms;
+  std::optional<Distribution> queue_ms;  // where the server says it
+  Distribution late_ms;                  // of a whole run
 };
 
 Summary Summarize(const Measurement& run, const std::optional<Slo>& slo);
+
+// Counts, latencies and objective are those of the requests scheduled in the window, whenever they end; throughput is
+// what came in it, whoever asked for it: answers by their last output, prompts by the first, and output tokens evenly
+// over the messages of their answer. REQUIRES: the window is not empty.
+Summary SummarizeWindow(const Measurement& run, const std::optional<Slo>& slo, const Window& window);
 
 }  // namespace nibble::loadtest
 

@@ -63,6 +63,7 @@ class ScriptedServer : public v1::Inference::Service {
       response.Clear();
     }
     response.mutable_finished()->set_reason(v1::FINISH_REASON_LENGTH);
+    response.mutable_finished()->mutable_usage()->set_queue_seconds(0.25);
     writer->Write(response);
     return grpc::Status::OK;
   }
@@ -99,6 +100,7 @@ TEST(GrpcClient, CountsTokensOfEveryAnswer) {
   EXPECT_EQ(summary.output_tokens, 320);
   for (const Record& record : run.records) {
     EXPECT_EQ(record.chunks.size(), 4u);
+    EXPECT_EQ(record.queue_ms, 250);
     EXPECT_LE(record.scheduled, record.sent);
     EXPECT_LE(record.sent, record.chunks.front());
   }
@@ -123,7 +125,7 @@ TEST(GrpcClient, AnAnswerThatTakesTooLongIsAFailure) {
   ScriptedServer server;
   const Measurement run = SendTo(server, {Request{{1}, 1'000'000'000, -1, std::chrono::milliseconds(50)}}, 1);
   EXPECT_EQ(run.records[0].outcome, Outcome::kFailed);
-  EXPECT_THAT(run.records[0].error, HasSubstr("grpc status 4"));
+  EXPECT_THAT(run.records[0].error, HasSubstr("DEADLINE_EXCEEDED"));
 }
 
 TEST(GrpcClient, ARefusalFailsThatRequestAlone) {

@@ -52,6 +52,7 @@ TEST(Options, RefusalsNameTheFlag) {
       {"--prefix-groups=0", "--prefix-groups"},
       {"--prefix-tokens=-1", "--prefix-tokens"},
       {"--slo=ttft", "--slo"},
+      {"--steady-state=5s", "--steady-state"},
       {"--metrics-url=127.0.0.1:9090", "--metrics-url"},
       {"--sweep", "--sweep"},
       {"--input-tokens=0", "--input-tokens"},

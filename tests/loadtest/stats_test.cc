@@ -40,6 +40,7 @@ TEST(Stats, OneToHundredInClosedForm) {
   EXPECT_DOUBLE_EQ(d.p90, 90.1);
   EXPECT_DOUBLE_EQ(d.p95, 95.05);
   EXPECT_DOUBLE_EQ(d.p99, 99.01);
+  EXPECT_DOUBLE_EQ(d.p999, 99.901);
 }
 
 TEST(Stats, OneValueIsEveryPercentileAndNoneAreZero) {
@@ -73,13 +74,14 @@ TEST(Stats, SeveralTokensInOneChunkCountAsTokens) {
 TEST(Stats, ThroughputCountsCompletedAnswersOnly) {
   Record failed = Answer(0, {1, 2, 3});
   failed.outcome = Outcome::kFailed;
-  failed.error = "grpc status 8";
+  failed.status = "RESOURCE_EXHAUSTED";
+  failed.error = "RESOURCE_EXHAUSTED: request 7 of 7";
   Record cancelled = Answer(0, {1});
   cancelled.outcome = Outcome::kCancelled;
   const Summary summary = Summarize(RunOf({Answer(0, {10, 20}), failed, cancelled, Answer(0, {10, 20, 30})}, 2), {});
   EXPECT_EQ(summary.completed, 2);
   EXPECT_EQ(summary.failed, 1);
-  EXPECT_THAT(summary.failures, ElementsAre(std::pair("grpc status 8", 1)));
+  EXPECT_THAT(summary.failures, ElementsAre(std::pair("RESOURCE_EXHAUSTED", 1)));
   EXPECT_EQ(summary.cancelled, 1);
   EXPECT_EQ(summary.input_tokens, 20);
   EXPECT_EQ(summary.output_tokens, 5);
@@ -96,6 +98,34 @@ TEST(Stats, GoodputCountsWholeAnswersWithinEveryLimit) {
   EXPECT_DOUBLE_EQ(*summary.goodput_per_s, 0.5);
   EXPECT_DOUBLE_EQ(summary.share_met, 0.25);
   EXPECT_FALSE(Summarize(run, {}).goodput_per_s.has_value());
+}
+
+TEST(Stats, QueueingIsWhatTheServerSaysOfThoseItSaysItOf) {
+  Record waited = Answer(0, {10});
+  waited.queue_ms = 4;
+  EXPECT_DOUBLE_EQ(Summarize(RunOf({waited, Answer(0, {10})}, 1), {}).queue_ms->mean, 4);
+  EXPECT_FALSE(Summarize(RunOf({Answer(0, {10})}, 1), {}).queue_ms.has_value());
+}
+
+// Answers of two tokens, the first 100 ms after the schedule and the last 300 ms after it.
+TEST(Stats, AWindowTakesLatenciesBySchedulesAndThroughputByArrivals) {
+  const Clock::time_point start{};
+  Record failed = Answer(600, {});
+  failed.outcome = Outcome::kFailed;
+  failed.status = "UNAVAILABLE";
+  const Measurement run = RunOf(
+      {Answer(0, {100, 300}), Answer(400, {500, 700}), Answer(850, {950, 1150}), Answer(1000, {1001, 1002}), failed},
+      2);
+  const Window window{start + milliseconds(200), start + milliseconds(1000)};
+  const Summary summary = SummarizeWindow(run, Slo{.ttft_ms = 99}, window);
+  EXPECT_EQ(summary.completed, 2);
+  EXPECT_EQ(summary.failed, 1);
+  EXPECT_DOUBLE_EQ(summary.ttft_ms.mean, 100);
+  EXPECT_EQ(*summary.goodput_per_s, 0);
+  EXPECT_DOUBLE_EQ(summary.duration_s, 0.8);
+  EXPECT_DOUBLE_EQ(summary.requests_per_s, 2 / 0.8);                 // ended at 300 and 700
+  EXPECT_DOUBLE_EQ(summary.output_tokens_per_s, 4 / 0.8);            // at 300, 500, 700 and 950
+  EXPECT_DOUBLE_EQ(summary.total_tokens_per_s, (4 + 2 * 10) / 0.8);  // prompts done at 500 and 950
 }
 
 }  // namespace
