@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "loadtest/arrivals.h"
 #include "loadtest/client.h"
+#include "loadtest/html.h"
 #include "loadtest/options.h"
 #include "loadtest/report.h"
 #include "loadtest/runner.h"
@@ -96,6 +97,14 @@ void Print(const Options& options, const Results& results) {
   std::fputs(ToText(*results.steady_state).c_str(), stdout);
 }
 
+// `plotted`: the run that `report` is about.
+absl::Status WriteReport(const Options& options, const std::string& report, const Measurement& plotted) {
+  absl::Status status;
+  if (!options.json.empty()) status.Update(WriteText(options.json, report));
+  if (!options.html.empty()) status.Update(WriteText(options.html, ToHtml(report, plotted)));
+  return status;
+}
+
 absl::Status Report(const Options& options, const std::string& model, const Measurement& run) {
   Results results{Summarize(run, options.slo), {}};
   absl::Status status = Judge(run, results.whole);
@@ -109,13 +118,15 @@ absl::Status Report(const Options& options, const std::string& model, const Meas
   }
   Print(options, results);
   if (!options.requests_jsonl.empty()) status.Update(WriteText(options.requests_jsonl, ToJsonLines(run)));
-  if (!options.json.empty()) status.Update(WriteText(options.json, ToJson(options, model, run, results)));
+  status.Update(WriteReport(options, ToJson(options, model, run, results), run));
   return status;
 }
 
 // Every probe sends other prompts, so that none finds the last one's in a cache.
 absl::Status Sweep(Client& client, const Options& options, const ModelInfo& model) {
   std::vector<Probe> probes;
+  Measurement best;  // at the highest rate held; the last probe's while none is
+  bool any_held = false;
   absl::Status kept_time;
   const auto holds = [&](double rate) {
     Options at = options;
@@ -123,7 +134,7 @@ absl::Status Sweep(Client& client, const Options& options, const ModelInfo& mode
     at.seed += probes.size();
     const int64_t allowed = MissesAllowed(at.requests);
     int64_t missed = 0;
-    const Measurement run = Measure(client, at, model.vocab_size, [&](int64_t, const Record& record) {
+    Measurement run = Measure(client, at, model.vocab_size, [&](int64_t, const Record& record) {
       missed += !Meets(record, *at.slo);
       return missed <= allowed;
     });
@@ -132,13 +143,13 @@ absl::Status Sweep(Client& client, const Options& options, const ModelInfo& mode
     if (options.json != "-") std::fputs(ToText(probes.back()).c_str(), stdout);
     std::fflush(stdout);  // a probe takes a while
     kept_time.Update(CheckClient(run, probes.back().summary));
+    any_held = any_held || probes.back().held;
+    if (probes.back().held || !any_held) best = std::move(run);
     return probes.back().held;
   };
   const double highest = FindHighestRate(std::isinf(options.rate) ? 1 : options.rate, holds);
   if (options.json != "-") std::printf("highest rate held: %.2f requests/s\n", highest);
-  if (!options.json.empty()) {
-    kept_time.Update(WriteText(options.json, SweepToJson(options, model.name, highest, probes)));
-  }
+  kept_time.Update(WriteReport(options, SweepToJson(options, model.name, highest, probes, best), best));
   if (highest == 0) kept_time.Update(absl::UnavailableError("no rate holds " + options.slo_text));
   return kept_time;
 }

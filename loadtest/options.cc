@@ -39,6 +39,7 @@ ABSL_FLAG(std::string, steady_state, "",
 ABSL_FLAG(std::string, metrics_url, "",
           "the server's metrics, such as http://127.0.0.1:9090/metrics, scraped four times a second for --json");
 ABSL_FLAG(std::string, json, "", "file for the figures as one JSON object; -: standard output");
+ABSL_FLAG(std::string, html, "", "file for the figures and plots as one self-contained page");
 ABSL_FLAG(std::string, requests_jsonl, "", "file for one JSON object per request");
 
 namespace nibble::loadtest {
@@ -90,6 +91,7 @@ Options FromFlags() {
   options.sweep = absl::GetFlag(FLAGS_sweep);
   options.metrics_url = absl::GetFlag(FLAGS_metrics_url);
   options.json = absl::GetFlag(FLAGS_json);
+  options.html = absl::GetFlag(FLAGS_html);
   options.requests_jsonl = absl::GetFlag(FLAGS_requests_jsonl);
   return options;
 }

@@ -39,6 +39,7 @@ struct Options {
   std::optional<Cut> steady_state;
   std::string metrics_url;     // or empty
   std::string json;            // a file, "-" for standard output, or empty
+  std::string html;            // a file, or empty
   std::string requests_jsonl;  // a file, or empty
 };
 

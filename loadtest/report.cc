@@ -128,7 +128,7 @@ std::string ToJson(const Options& options, const std::string& model, const Measu
 }
 
 std::string SweepToJson(const Options& options, const std::string& model, double highest_rate,
-                        const std::vector<Probe>& probes) {
+                        const std::vector<Probe>& probes, const Measurement& best) {
   Json out = ToJson(options, model);
   out["highest_rate"] = highest_rate;
   out["probes"] = Json::array();
@@ -138,6 +138,7 @@ std::string SweepToJson(const Options& options, const std::string& model, double
     one["p99_late_ms"] = probe.summary.late_ms.p99;
     out["probes"].push_back(one);
   }
+  if (!options.metrics_url.empty()) out["metrics"] = ToJson(best.metrics, best.start);
   return Dump(out, 2);
 }
 

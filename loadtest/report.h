@@ -30,9 +30,10 @@ struct Probe {
   int64_t sent = 0;  // fewer than asked where it was clear that the rate is not held
   Summary summary;
 };
-// The same for a sweep: the highest rate held, and every probe with the keys of a run.
+// The same for a sweep: the highest rate held, and every probe with the keys of a run. `metrics` are those of `best`,
+// the run at that rate.
 std::string SweepToJson(const Options& options, const std::string& model, double highest_rate,
-                        const std::vector<Probe>& probes);
+                        const std::vector<Probe>& probes, const Measurement& best);
 
 // One JSON object per request and line, in the order of sending; times in milliseconds, `scheduled_ms` and `sent_ms`
 // from the start of the run.

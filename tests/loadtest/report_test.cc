@@ -44,7 +44,7 @@ TEST(Report, ASweepNamesItsRateAndEveryProbe) {
   Options options;
   options.slo_text = "ttft:50ms";
   const std::vector<Probe> probes = {{2, true, 2, Summarize(run, Slo{.ttft_ms = 50})}, {4, false, 1, {}}};
-  const auto json = nlohmann::json::parse(SweepToJson(options, "m", 2, probes));
+  const auto json = nlohmann::json::parse(SweepToJson(options, "m", 2, probes, run));
   EXPECT_EQ(json.at("highest_rate"), 2);
   EXPECT_EQ(json.at("slo"), "ttft:50ms");
   ASSERT_EQ(json.at("probes").size(), 2u);
