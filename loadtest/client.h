@@ -29,7 +29,8 @@ class Client {
   virtual int64_t threads() const = 0;
 
   // Sends one request and returns at once; any thread. `request` and `record` must live until `done`, which is called
-  // once, on a thread of the client's, and must not block. Sets everything in the record but `scheduled`.
+  // once, on a thread of the client's, and must not block. Sets everything in the record but the request's
+  // names and `scheduled`.
   virtual void Start(const Request& request, Record* record, std::function<void()> done) = 0;
 };
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "grpcpp/alarm.h"
 #include "grpcpp/grpcpp.h"
 #include "nibble/v1/inference.grpc.pb.h"
 
@@ -19,6 +20,7 @@ constexpr int64_t kStreamsPerConnection = 64;
 v1::GenerateRequest ToProto(const Request& request, const std::string& model) {
   v1::GenerateRequest proto;
   proto.set_model(model);
+  proto.set_adapter(request.adapter);
   proto.mutable_token_ids()->mutable_ids()->Add(request.prompt.begin(), request.prompt.end());
   proto.mutable_sampling()->set_temperature(0);
   proto.mutable_stopping()->set_max_tokens(request.output_tokens);
@@ -31,7 +33,8 @@ class Call : public grpc::ClientReadReactor<v1::GenerateResponse> {
  public:
   Call(v1::Inference::Stub* stub, const Request& request, const std::string& model, Record* record,
        std::function<void()> done)
-      : cancel_after_(request.cancel_after), proto_(ToProto(request, model)), record_(record), done_(std::move(done)) {
+      : request_(request), proto_(ToProto(request, model)), record_(record), done_(std::move(done)) {
+    if (!request.key.empty()) context_.AddMetadata("authorization", absl::StrCat("Bearer ", request.key));
     record_->sent = Clock::now();
     context_.set_deadline(std::chrono::system_clock::now() + request.timeout);
     stub->async()->Generate(&context_, &proto_, this);
@@ -44,17 +47,23 @@ class Call : public grpc::ClientReadReactor<v1::GenerateResponse> {
     if (response_.has_started()) record_->prompt_tokens = response_.started().prompt_tokens();
     if (response_.has_chunk() && response_.chunk().token_ids_size() > 0) OnTokens(response_.chunk().token_ids_size());
     if (response_.has_finished()) OnFinished(response_.finished());
-    if (cancel_after_ >= 0 && record_->output_tokens >= cancel_after_) context_.TryCancel();
-    StartRead(&response_);
+    if (request_.cancel_after >= 0 && record_->output_tokens >= request_.cancel_after) context_.TryCancel();
+    if (request_.stall_after >= 0 && record_->output_tokens >= request_.stall_after && !stalled_) {
+      Stall();
+    } else {
+      StartRead(&response_);
+    }
   }
 
   void OnDone(const grpc::Status& status) override {
-    if (status.ok() && reason_ == v1::FINISH_REASON_LENGTH) {
+    if (stalled_) {
+      record_->outcome = Outcome::kStalled;
+    } else if (status.ok() && reason_ == v1::FINISH_REASON_LENGTH) {
       record_->outcome = Outcome::kCompleted;
     } else if (status.ok()) {
       record_->status = v1::FinishReason_Name(reason_);
       record_->error = absl::StrCat("the answer ended with ", record_->status);
-    } else if (cancel_after_ >= 0 && status.error_code() == grpc::StatusCode::CANCELLED) {
+    } else if (request_.cancel_after >= 0 && status.error_code() == grpc::StatusCode::CANCELLED) {
       record_->outcome = Outcome::kCancelled;
     } else {
       // Abseil's codes are gRPC's.
@@ -77,12 +86,24 @@ class Call : public grpc::ClientReadReactor<v1::GenerateResponse> {
     if (finished.has_usage()) record_->queue_ms = 1000 * finished.usage().queue_seconds();
   }
 
-  const int64_t cancel_after_;
+  // The hold keeps the call alive until the alarm has rung, even where the server ends it before.
+  void Stall() {
+    stalled_ = true;
+    AddHold();
+    alarm_.Set(std::chrono::system_clock::now() + request_.stall_time, [this](bool) {
+      StartRead(&response_);
+      RemoveHold();
+    });
+  }
+
+  const Request& request_;
   const v1::GenerateRequest proto_;
   Record* const record_;
   std::function<void()> done_;
   grpc::ClientContext context_;
   v1::GenerateResponse response_;
+  grpc::Alarm alarm_;
+  bool stalled_ = false;
   v1::FinishReason reason_ = v1::FINISH_REASON_UNSPECIFIED;
 };
 

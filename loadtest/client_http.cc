@@ -2,6 +2,8 @@
 
 #include <curl/curl.h>
 
+#include <algorithm>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -26,7 +28,8 @@ std::string CompletionBody(const Request& request, const std::string& model) {
   json body = {{"prompt", request.prompt}, {"max_tokens", request.output_tokens},
                {"temperature", 0},         {"ignore_eos", true},
                {"stream", true},           {"stream_options", {{"include_usage", true}}}};
-  if (!model.empty()) body["model"] = model;
+  // Servers of this protocol name a fine-tune as a model.
+  if (!request.adapter.empty() || !model.empty()) body["model"] = request.adapter.empty() ? model : request.adapter;
   return body.dump();
 }
 
@@ -39,17 +42,16 @@ int64_t IntegerOr(const json& object, const char* key, int64_t fallback) {
 // One request in flight: its curl handle, what it sends, and what came back.
 class Transfer {
  public:
-  Transfer(const std::string& url, curl_slist* headers, std::string body, const Request& request, Record* record,
-           std::function<void()> done)
+  Transfer(const std::string& url, std::string body, const Request& request, Record* record, std::function<void()> done)
       : handle_(curl_easy_init()),
+        headers_(Headers(request)),
         body_(std::move(body)),
-        output_tokens_(request.output_tokens),
-        cancel_after_(request.cancel_after),
+        request_(request),
         record_(record),
         done_(std::move(done)) {
     record_->prompt_tokens = static_cast<int64_t>(request.prompt.size());
     curl_easy_setopt(handle_, CURLOPT_URL, url.c_str());
-    curl_easy_setopt(handle_, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(handle_, CURLOPT_HTTPHEADER, headers_);
     curl_easy_setopt(handle_, CURLOPT_POSTFIELDS, body_.c_str());
     curl_easy_setopt(handle_, CURLOPT_POSTFIELDSIZE, static_cast<long>(body_.size()));
     curl_easy_setopt(handle_, CURLOPT_WRITEFUNCTION, &Transfer::Write);
@@ -59,15 +61,29 @@ class Transfer {
     curl_easy_setopt(handle_, CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout.count()));
     record_->sent = Clock::now();
   }
-  ~Transfer() { curl_easy_cleanup(handle_); }
+  ~Transfer() {
+    curl_easy_cleanup(handle_);
+    curl_slist_free_all(headers_);
+  }
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
 
   CURL* handle() const { return handle_; }
 
+  bool may_stall() const { return request_.stall_after >= 0; }
+  bool stalls() const { return state_ == Reading::kStalled; }
+  Clock::time_point stalls_until() const { return stalls_until_; }
+  // REQUIRES: stalls().
+  void Resume() {
+    state_ = Reading::kResumed;
+    curl_easy_pause(handle_, CURLPAUSE_CONT);
+  }
+
   // Judges the outcome and tells the caller.
   void Finish(CURLcode code) {
-    if (hung_up_) {
+    if (state_ != Reading::kSteadily) {
+      record_->outcome = Outcome::kStalled;
+    } else if (hung_up_) {
       record_->outcome = Outcome::kCancelled;
     } else if (code != CURLE_OK) {
       Fail(curl_easy_strerror(code), curl_easy_strerror(code));
@@ -82,7 +98,27 @@ class Transfer {
 
  private:
   static size_t Write(char* bytes, size_t, size_t count, void* self) {
-    return static_cast<Transfer*>(self)->OnBytes({bytes, count}) ? count : 0;
+    Transfer* transfer = static_cast<Transfer*>(self);
+    if (transfer->IsToStall()) return CURL_WRITEFUNC_PAUSE;  // curl brings the same bytes again
+    return transfer->OnBytes({bytes, count}) ? count : 0;
+  }
+
+  static curl_slist* Headers(const Request& request) {
+    curl_slist* headers = curl_slist_append(nullptr, "Content-Type: application/json");
+    // Without an empty Expect, curl holds large bodies back for a second.
+    headers = curl_slist_append(headers, "Expect:");
+    if (request.key.empty()) return headers;
+    return curl_slist_append(headers, absl::StrCat("Authorization: Bearer ", request.key).c_str());
+  }
+
+  // True once.
+  bool IsToStall() {
+    if (state_ != Reading::kSteadily || request_.stall_after < 0 || record_->output_tokens < request_.stall_after) {
+      return false;
+    }
+    state_ = Reading::kStalled;
+    stalls_until_ = Clock::now() + request_.stall_time;
+    return true;
   }
 
   long Status() const {
@@ -100,8 +136,8 @@ class Transfer {
   void JudgeAnswer() {
     if (!saw_end_) {
       Fail("broken off", "the stream broke off before [DONE]");
-    } else if (server_counted_ && record_->output_tokens != output_tokens_) {
-      Fail("wrong length", absl::StrCat("asked for ", output_tokens_, " tokens, got ", record_->output_tokens));
+    } else if (server_counted_ && record_->output_tokens != request_.output_tokens) {
+      Fail("wrong length", absl::StrCat("asked for ", request_.output_tokens, " tokens, got ", record_->output_tokens));
     } else if (record_->output_tokens == 0) {
       Fail("no text", "no text came");
     } else {
@@ -119,7 +155,7 @@ class Transfer {
       saw_end_ = saw_end_ || payload == "[DONE]";
       OnEvent(json::parse(payload, nullptr, false));
     }
-    hung_up_ = cancel_after_ >= 0 && record_->output_tokens >= cancel_after_;
+    hung_up_ = request_.cancel_after >= 0 && record_->output_tokens >= request_.cancel_after;
     return !hung_up_;
   }
 
@@ -147,10 +183,12 @@ class Transfer {
     return text != first.end() && text->is_string() && !text->get_ref<const std::string&>().empty();
   }
 
+  enum class Reading { kSteadily, kStalled, kResumed };
+
   CURL* const handle_;
+  curl_slist* const headers_;
   const std::string body_;
-  const int64_t output_tokens_;
-  const int64_t cancel_after_;
+  const Request& request_;
   Record* const record_;
   const std::function<void()> done_;
   bool saw_end_ = false;
@@ -158,6 +196,8 @@ class Transfer {
   SseReader reader_;
   std::string rejection_;
   bool hung_up_ = false;
+  Reading state_ = Reading::kSteadily;
+  Clock::time_point stalls_until_;
 };
 
 // One thread moves the bytes of all transfers.
@@ -167,9 +207,6 @@ class HttpClient : public Client {
       : base_(absl::StrCat("http://", address)), url_(base_ + "/v1/completions"), model_(std::move(model)) {
     curl_global_init(CURL_GLOBAL_DEFAULT);
     multi_ = curl_multi_init();
-    headers_ = curl_slist_append(nullptr, "Content-Type: application/json");
-    // Without an empty Expect, curl holds large bodies back for a second.
-    headers_ = curl_slist_append(headers_, "Expect:");
     thread_ = std::thread([this] { Loop(); });
   }
 
@@ -181,7 +218,6 @@ class HttpClient : public Client {
     curl_multi_wakeup(multi_);
     thread_.join();
     curl_multi_cleanup(multi_);
-    curl_slist_free_all(headers_);
     curl_global_cleanup();
   }
 
@@ -198,8 +234,7 @@ class HttpClient : public Client {
   int64_t threads() const override { return 1; }
 
   void Start(const Request& request, Record* record, std::function<void()> done) override {
-    auto transfer =
-        std::make_unique<Transfer>(url_, headers_, CompletionBody(request, model_), request, record, std::move(done));
+    auto transfer = std::make_unique<Transfer>(url_, CompletionBody(request, model_), request, record, std::move(done));
     {
       absl::MutexLock lock(&mutex_);
       pending_.push_back(std::move(transfer));
@@ -213,8 +248,22 @@ class HttpClient : public Client {
       int running = 0;
       curl_multi_perform(multi_, &running);
       FinishDone();
-      curl_multi_poll(multi_, nullptr, 0, 1000, nullptr);
+      curl_multi_poll(multi_, nullptr, 0, ResumeDue(), nullptr);
     }
+  }
+
+  // Lets stalled readers whose time is over read on; returns the milliseconds until the next one's is, at most 1000.
+  int ResumeDue() {
+    Clock::time_point next = Clock::now() + std::chrono::seconds(1);
+    for (Transfer* transfer : may_stall_) {
+      if (!transfer->stalls()) continue;
+      if (transfer->stalls_until() <= Clock::now()) {
+        transfer->Resume();
+      } else {
+        next = std::min(next, transfer->stalls_until());
+      }
+    }
+    return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now()).count());
   }
 
   // False once there will be no more.
@@ -223,6 +272,7 @@ class HttpClient : public Client {
     absl::MutexLock lock(&mutex_);
     added.swap(pending_);
     for (auto& transfer : added) {
+      if (transfer->may_stall()) may_stall_.insert(transfer.get());
       curl_multi_add_handle(multi_, transfer.release()->handle());
       ++active_;
     }
@@ -239,6 +289,7 @@ class HttpClient : public Client {
       curl_multi_remove_handle(multi_, handle);
       const std::unique_ptr<Transfer> owned(transfer);
       --active_;
+      may_stall_.erase(transfer);
       owned->Finish(code);
     }
   }
@@ -247,8 +298,9 @@ class HttpClient : public Client {
   const std::string url_;
   std::string model_;
   CURLM* multi_ = nullptr;
-  curl_slist* headers_ = nullptr;
-  int64_t active_ = 0;  // the thread's own
+  // The thread's own.
+  int64_t active_ = 0;
+  std::set<Transfer*> may_stall_;
   absl::Mutex mutex_;
   std::vector<std::unique_ptr<Transfer>> pending_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -10,6 +10,7 @@
 #include "loadtest/arrivals.h"
 #include "loadtest/client.h"
 #include "loadtest/html.h"
+#include "loadtest/mix.h"
 #include "loadtest/options.h"
 #include "loadtest/report.h"
 #include "loadtest/runner.h"
@@ -37,22 +38,33 @@ WorkloadOptions WorkloadOf(const Options& options, int64_t count, int64_t vocab_
           .seed = seed};
 }
 
-std::vector<Request> MakeRequests(const Options& options, int64_t vocab_size) {
+std::vector<Request> PlainRequests(const Options& options, int64_t vocab_size) {
   const WorkloadOptions workload = WorkloadOf(options, options.requests, vocab_size, options.seed);
   if (options.workload == "trace") return TraceRequests(workload, options.trace);
   if (options.workload == "shared-prefix") return SharedPrefixRequests(workload, options.prefixes);
+  if (options.workload == "chat") return ChatRequests(workload, options.conversations);
   return RandomRequests(workload);
 }
 
+std::vector<Request> MakeRequests(const Options& options, int64_t vocab_size) {
+  std::vector<Request> requests = PlainRequests(options, vocab_size);
+  AssignAdapters(options.adapters, options.seed, requests);
+  AssignTenants(options.tenants, options.seed, requests);
+  AssignStalls(options.stalls, options.seed, requests);
+  return requests;
+}
+
 // Empty where requests go as soon as they may.
-std::vector<double> Arrivals(const Options& options) {
+std::vector<double> Arrivals(const Options& options, const std::vector<Request>& requests) {
   if (options.workload == "trace") {
     std::vector<double> seconds = TraceSeconds(options.trace, options.rate);
     seconds.resize(options.requests);
     return seconds;
   }
   if (std::isinf(options.rate)) return {};
-  return ArrivalSeconds(options.requests, {options.rate, options.burstiness, options.ramp_from, options.seed});
+  const auto independent =
+      std::count_if(requests.begin(), requests.end(), [](const Request& r) { return r.follows < 0; });
+  return ArrivalSeconds(independent, {options.rate, options.burstiness, options.ramp_from, options.seed});
 }
 
 void ShowProgress(int64_t ended, int64_t of) {
@@ -62,7 +74,9 @@ void ShowProgress(int64_t ended, int64_t of) {
 void WarmUp(Client& client, const Options& options, int64_t vocab_size) {
   if (options.warmup == 0) return;
   // Other prompts than the run's, so that it finds none of them cached.
-  const std::vector<Request> requests = RandomRequests(WorkloadOf(options, options.warmup, vocab_size, ~options.seed));
+  std::vector<Request> requests = RandomRequests(WorkloadOf(options, options.warmup, vocab_size, ~options.seed));
+  AssignAdapters(options.adapters, options.seed, requests);
+  AssignTenants(options.tenants, options.seed, requests);
   SendAll(client, requests, {.arrivals = {}, .max_concurrency = Concurrency(options)},
           [](int64_t, const Record&) { return true; });
 }
@@ -76,8 +90,8 @@ void WarnOfFailedScrapes(const ServerMetrics& metrics) {
 }
 
 Measurement Measure(Client& client, const Options& options, int64_t vocab_size, const Progress& progress) {
-  const Schedule schedule{.arrivals = Arrivals(options), .max_concurrency = Concurrency(options)};
   const std::vector<Request> requests = MakeRequests(options, vocab_size);
+  const Schedule schedule{.arrivals = Arrivals(options, requests), .max_concurrency = Concurrency(options)};
   std::optional<Scraper> scraper;
   if (!options.metrics_url.empty()) scraper.emplace(options.metrics_url);
   Measurement run = SendAll(client, requests, schedule, [&](int64_t ended, const Record& record) {
@@ -89,14 +103,6 @@ Measurement Measure(Client& client, const Options& options, int64_t vocab_size, 
   return run;
 }
 
-void Print(const Options& options, const Results& results) {
-  if (options.json == "-") return;
-  std::fputs(ToText(results.whole).c_str(), stdout);
-  if (!results.steady_state.has_value()) return;
-  std::fputs("\nin the steady state:\n", stdout);
-  std::fputs(ToText(*results.steady_state).c_str(), stdout);
-}
-
 // `plotted`: the run that `report` is about.
 absl::Status WriteReport(const Options& options, const std::string& report, const Measurement& plotted) {
   absl::Status status;
@@ -106,7 +112,7 @@ absl::Status WriteReport(const Options& options, const std::string& report, cons
 }
 
 absl::Status Report(const Options& options, const std::string& model, const Measurement& run) {
-  Results results{Summarize(run, options.slo), {}};
+  Results results{Summarize(run, options.slo), {}, SummarizeTenants(run, options.slo)};
   absl::Status status = Judge(run, results.whole);
   if (options.steady_state.has_value()) {
     const Window window = SteadyWindow(run, *options.steady_state);
@@ -116,7 +122,7 @@ absl::Status Report(const Options& options, const std::string& model, const Meas
       status.Update(
           absl::FailedPreconditionError("--steady-state: leaves nothing of the time in which requests were sent"));
   }
-  Print(options, results);
+  if (options.json != "-") std::fputs(ToText(results).c_str(), stdout);
   if (!options.requests_jsonl.empty()) status.Update(WriteText(options.requests_jsonl, ToJsonLines(run)));
   status.Update(WriteReport(options, ToJson(options, model, run, results), run));
   return status;

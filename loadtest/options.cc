@@ -2,13 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
+#include <iterator>
 #include <map>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/reflection.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "loadtest/sweep.h"
 
 ABSL_FLAG(std::string, target, "", "grpc://ADDR (nibble.v1) or http://ADDR (an OpenAI-compatible server)");
@@ -21,9 +27,10 @@ ABSL_FLAG(double, ramp_from, 0, "requests per second at the start, from which th
 ABSL_FLAG(int64_t, max_concurrency, 0, "most requests in flight; 0: no limit");
 ABSL_FLAG(uint64_t, seed, 0, "seed of prompts, arrivals and cancels");
 ABSL_FLAG(int64_t, warmup, 0, "requests sent first that no figure counts");
-ABSL_FLAG(
-    std::string, workload, "random",
-    "random: prompts of random token ids; shared-prefix: each behind one of --prefix-groups; trace: --workload-file");
+ABSL_FLAG(std::string, workload, "random",
+          "random: prompts of random token ids; shared-prefix: each behind one of --prefix-groups; chat: conversations "
+          "of --turns; "
+          "trace: --workload-file");
 ABSL_FLAG(std::string, workload_file, "",
           "a trace: JSON lines of timestamp (ms), input_length, output_length, hash_ids");
 ABSL_FLAG(std::string, input_tokens, "128",
@@ -31,6 +38,15 @@ ABSL_FLAG(std::string, input_tokens, "128",
 ABSL_FLAG(std::string, output_tokens, "128", "tokens of each answer, in the same forms");
 ABSL_FLAG(int64_t, prefix_groups, 8, "prefixes that prompts of shared-prefix begin with");
 ABSL_FLAG(int64_t, prefix_tokens, 512, "tokens of each of them");
+ABSL_FLAG(std::string, turns, "4", "requests of each conversation of chat, in the same forms");
+ABSL_FLAG(absl::Duration, think_time, absl::ZeroDuration(),
+          "mean time between an answer of chat and the next turn, exponentially distributed");
+ABSL_FLAG(std::string, adapters, "", "fine-tunes to ask for, as NAME,NAME...; empty: the model itself");
+ABSL_FLAG(std::string, adapter_mix, "uniform", "uniform: all alike; zipf: the n-th in proportion to 1/n");
+ABSL_FLAG(std::string, tenants, "",
+          "file of lines NAME KEY SHARE: whose keys go with the requests, and in what shares");
+ABSL_FLAG(double, stall_rate, 0, "share of requests whose client stops reading after a random number of tokens");
+ABSL_FLAG(absl::Duration, stall_time, absl::Seconds(40), "how long it stops reading");
 ABSL_FLAG(double, cancel_rate, 0, "share of requests that the client hangs up on, after a random number of tokens");
 ABSL_FLAG(std::string, slo, "", "objective of every answer, such as ttft:200ms,tpot:50ms,e2el:2s; gives the goodput");
 ABSL_FLAG(bool, sweep, false, "find the highest rate at which 99 of 100 requests meet --slo, from --rate on");
@@ -86,6 +102,10 @@ Options FromFlags() {
   options.warmup = absl::GetFlag(FLAGS_warmup);
   options.workload = absl::GetFlag(FLAGS_workload);
   options.prefixes = {absl::GetFlag(FLAGS_prefix_groups), absl::GetFlag(FLAGS_prefix_tokens)};
+  options.conversations.think_time_s = absl::ToDoubleSeconds(absl::GetFlag(FLAGS_think_time));
+  options.stalls = {absl::GetFlag(FLAGS_stall_rate), absl::ToChronoMilliseconds(absl::GetFlag(FLAGS_stall_time))};
+  options.adapters.names = absl::StrSplit(absl::GetFlag(FLAGS_adapters), ',', absl::SkipEmpty());
+  options.adapters.zipf = absl::GetFlag(FLAGS_adapter_mix) == "zipf";
   options.cancel_rate = absl::GetFlag(FLAGS_cancel_rate);
   options.slo_text = absl::GetFlag(FLAGS_slo);
   options.sweep = absl::GetFlag(FLAGS_sweep);
@@ -97,6 +117,21 @@ Options FromFlags() {
 }
 
 // Comparisons are written so that NaN fails them.
+absl::Status ValidateReaders(const Options& options) {
+  if (!(options.cancel_rate >= 0 && options.cancel_rate <= 1)) return Invalid("cancel-rate", "must be 0 to 1");
+  if (!(options.stalls.rate >= 0 && options.stalls.rate <= 1)) return Invalid("stall-rate", "must be 0 to 1");
+  if (options.stalls.time <= absl::ToChronoMilliseconds(absl::ZeroDuration()) ||
+      options.stalls.time > std::chrono::hours(1)) {
+    return Invalid("stall-time", "must be above 0 and at most 1h");
+  }
+  if (!(options.conversations.think_time_s >= 0 && options.conversations.think_time_s <= 3600)) {
+    return Invalid("think-time", "must be 0 to 1h");
+  }
+  const std::string mix = absl::GetFlag(FLAGS_adapter_mix);
+  if (mix != "uniform" && mix != "zipf") return Invalid("adapter-mix", "must be uniform or zipf");
+  return absl::OkStatus();
+}
+
 absl::Status Validate(const Options& options) {
   constexpr int64_t kMostRequests = 10'000'000;
   if (options.target.empty()) return Invalid("target", "is required");
@@ -118,8 +153,7 @@ absl::Status Validate(const Options& options) {
   if (!options.metrics_url.empty() && !absl::StartsWith(options.metrics_url, "http://")) {
     return Invalid("metrics-url", "must be http://HOST:PORT/PATH");
   }
-  if (!(options.cancel_rate >= 0 && options.cancel_rate <= 1)) return Invalid("cancel-rate", "must be 0 to 1");
-  return absl::OkStatus();
+  return ValidateReaders(options);
 }
 
 absl::Status ReadLengths(absl::string_view flag, const std::string& text, Lengths* lengths) {
@@ -130,8 +164,9 @@ absl::Status ReadLengths(absl::string_view flag, const std::string& text, Length
 }
 
 absl::Status ReadWorkload(const std::string& file, Options* options) {
-  if (options->workload != "random" && options->workload != "shared-prefix" && options->workload != "trace") {
-    return Invalid("workload", "must be random, shared-prefix or trace");
+  constexpr absl::string_view kWorkloads[] = {"random", "shared-prefix", "chat", "trace"};
+  if (std::find(std::begin(kWorkloads), std::end(kWorkloads), options->workload) == std::end(kWorkloads)) {
+    return Invalid("workload", absl::StrCat("must be one of ", absl::StrJoin(kWorkloads, ", ")));
   }
   if ((options->workload == "trace") == file.empty()) return Invalid("workload-file", "goes with --workload trace");
   if (file.empty()) return absl::OkStatus();
@@ -156,6 +191,16 @@ absl::Status ReadObjective(Options* options) {
   return absl::OkStatus();
 }
 
+absl::Status ReadTenants(const std::string& path, Options* options) {
+  if (path.empty()) return absl::OkStatus();
+  std::ifstream file(path);
+  if (!file) return Invalid("tenants", absl::StrCat("cannot read ", path));
+  absl::StatusOr<std::vector<Tenant>> tenants = ParseTenants(file, path);
+  if (!tenants.ok()) return Invalid("tenants", tenants.status().message());
+  options->tenants = *std::move(tenants);
+  return absl::OkStatus();
+}
+
 absl::Status ReadSteadyState(const std::string& text, Options* options) {
   if (text.empty()) return absl::OkStatus();
   if (options->sweep) return Invalid("steady-state", "goes with one run, not with --sweep");
@@ -171,7 +216,9 @@ absl::Status ReadTexts(Options* options) {
   if (status.ok()) {
     status = ReadLengths("output-tokens", absl::GetFlag(FLAGS_output_tokens), &options->output_tokens);
   }
+  if (status.ok()) status = ReadLengths("turns", absl::GetFlag(FLAGS_turns), &options->conversations.turns);
   if (status.ok()) status = ReadObjective(options);
+  if (status.ok()) status = ReadTenants(absl::GetFlag(FLAGS_tenants), options);
   if (status.ok()) status = ReadSteadyState(absl::GetFlag(FLAGS_steady_state), options);
   if (status.ok()) status = ReadWorkload(absl::GetFlag(FLAGS_workload_file), options);
   return status;

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "loadtest/lengths.h"
+#include "loadtest/mix.h"
 #include "loadtest/slo.h"
 #include "loadtest/steady_state.h"
 #include "loadtest/trace.h"
@@ -32,7 +33,11 @@ struct Options {
   Lengths input_tokens = Lengths::Exactly(1);
   Lengths output_tokens = Lengths::Exactly(1);
   SharedPrefixes prefixes;
+  Conversations conversations;
   double cancel_rate = 0;
+  Stalls stalls;
+  Adapters adapters;
+  std::vector<Tenant> tenants;
   std::string slo_text;
   std::optional<Slo> slo;
   bool sweep = false;

@@ -39,9 +39,11 @@ const char* NameOf(Outcome outcome) {
     case Outcome::kFailed:
       return "failed";
     case Outcome::kCancelled:
+      return "cancelled";
+    case Outcome::kStalled:
       break;
   }
-  return "cancelled";
+  return "stalled";
 }
 
 Json ToJson(const Record& record, Clock::time_point start) {
@@ -51,6 +53,8 @@ Json ToJson(const Record& record, Clock::time_point start) {
                {"outcome", NameOf(record.outcome)},
                {"input_tokens", record.prompt_tokens},
                {"output_tokens", record.output_tokens}};
+  if (!record.adapter.empty()) line["adapter"] = record.adapter;
+  if (!record.tenant.empty()) line["tenant"] = record.tenant;
   if (!record.error.empty()) line["error"] = record.error;
   if (record.chunks.empty()) return line;
   const Latency latency = LatencyOf(record);
@@ -99,6 +103,7 @@ void AddSummary(const Summary& summary, Json& out) {
                         {"failed", summary.failed},
                         {"failures", summary.failures},
                         {"cancelled", summary.cancelled},
+                        {"stalled", summary.stalled},
                         {"total_input_tokens", summary.input_tokens},
                         {"total_output_tokens", summary.output_tokens},
                         {"request_throughput", summary.requests_per_s},
@@ -120,6 +125,7 @@ std::string ToJson(const Options& options, const std::string& model, const Measu
   Json out = ToJson(options, model);
   AddSummary(results.whole, out);
   if (results.steady_state.has_value()) AddSummary(*results.steady_state, out["steady_state"]);
+  for (const auto& [tenant, summary] : results.tenants) AddSummary(summary, out["tenants"][tenant]);
   out["p99_late_ms"] = results.whole.late_ms.p99;
   out["max_concurrent_requests"] = run.peak_concurrency;
   out["client_cpu_seconds"] = run.cpu_seconds;
@@ -156,11 +162,15 @@ std::string ToText(const Probe& probe) {
                          probe.summary.ttft_ms.p99, probe.summary.tpot_ms.p99);
 }
 
+namespace {
+
 std::string ToText(const Summary& summary) {
-  std::string text = absl::StrFormat(
-      "%d completed, %d failed, %d cancelled in %.2f s\n%.2f requests/s, %.1f output tokens/s, %.1f tokens/s in all\n",
-      summary.completed, summary.failed, summary.cancelled, summary.duration_s, summary.requests_per_s,
-      summary.output_tokens_per_s, summary.total_tokens_per_s);
+  std::string text =
+      absl::StrFormat("%d completed, %d failed, %d cancelled", summary.completed, summary.failed, summary.cancelled);
+  if (summary.stalled > 0) absl::StrAppendFormat(&text, ", %d stalled", summary.stalled);
+  absl::StrAppendFormat(&text, " in %.2f s\n%.2f requests/s, %.1f output tokens/s, %.1f tokens/s in all\n",
+                        summary.duration_s, summary.requests_per_s, summary.output_tokens_per_s,
+                        summary.total_tokens_per_s);
   for (const auto& [error, count] : summary.failures)
     absl::StrAppendFormat(&text, "%d failed with: %s\n", count, error);
   if (summary.goodput_per_s.has_value()) {
@@ -177,6 +187,27 @@ std::string ToText(const Summary& summary) {
   row("ITL", summary.itl_ms);
   row("E2EL", summary.e2el_ms);
   if (summary.queue_ms.has_value()) row("queue", *summary.queue_ms);
+  return text;
+}
+
+std::string TenantsToText(const std::map<std::string, Summary>& tenants) {
+  std::string text = absl::StrFormat("\n%-20s %9s %7s %10s %10s %10s %10s\n", "tenant", "completed", "failed",
+                                     "tokens/s", "TTFT p50", "TTFT p99", "TPOT p99");
+  for (const auto& [tenant, summary] : tenants) {
+    absl::StrAppendFormat(&text, "%-20s %9d %7d %10.1f %10.2f %10.2f %10.2f\n", tenant, summary.completed,
+                          summary.failed, summary.output_tokens_per_s, summary.ttft_ms.p50, summary.ttft_ms.p99,
+                          summary.tpot_ms.p99);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string ToText(const Results& results) {
+  std::string text = ToText(results.whole);
+  if (!results.tenants.empty()) absl::StrAppend(&text, TenantsToText(results.tenants));
+  if (results.steady_state.has_value())
+    absl::StrAppend(&text, "\nin the steady state:\n", ToText(*results.steady_state));
   return text;
 }
 

@@ -2,6 +2,7 @@
 #ifndef NIBBLE_LOADTEST_REPORT_H_
 #define NIBBLE_LOADTEST_REPORT_H_
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,10 +18,11 @@ namespace nibble::loadtest {
 struct Results {
   Summary whole;
   std::optional<Summary> steady_state;
+  std::map<std::string, Summary> tenants;
 };
 
-// One JSON object, indented; `steady_state` has the keys of a run. `metrics` are what was scraped: lists under the
-// server's own names, beside `time_s`.
+// One JSON object, indented; `steady_state`, and each of `tenants`, has the keys of a run. `metrics` are what was
+// scraped: lists under the server's own names, beside `time_s`.
 std::string ToJson(const Options& options, const std::string& model, const Measurement& run, const Results& results);
 
 // What a sweep saw at one rate.
@@ -43,7 +45,7 @@ std::string ToJsonLines(const Measurement& run);
 std::string ToText(const Probe& probe);
 
 // A few lines for people.
-std::string ToText(const Summary& summary);
+std::string ToText(const Results& results);
 
 // `path` "-" is standard output.
 absl::Status WriteText(const std::string& path, const std::string& text);

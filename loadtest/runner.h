@@ -3,12 +3,11 @@
 #define NIBBLE_LOADTEST_RUNNER_H_
 
 #include <cstdint>
-#include <functional>
-#include <limits>
 #include <vector>
 
 #include "loadtest/client.h"
 #include "loadtest/request.h"
+#include "loadtest/send_queue.h"
 #include "loadtest/server_metrics.h"
 
 namespace nibble::loadtest {
@@ -25,18 +24,8 @@ struct Measurement {
   ServerMetrics metrics;   // what a Scraper saw in the meantime, where the caller had one
 };
 
-struct Schedule {
-  // When each request is due, in seconds from the start. Empty: each as soon as it may go; it counts as scheduled at
-  // that moment, while a due request that has to wait for others counts from when it was due.
-  std::vector<double> arrivals;
-  int64_t max_concurrency = std::numeric_limits<int64_t>::max();
-};
-
-// Hears of every request that has ended and how many have; on any thread, one call at a time. Returns whether to send
-// more.
-using Progress = std::function<bool(int64_t ended, const Record& record)>;
-
-// Blocks until every request has ended. Requests that were not sent have no record.
+// Blocks until every request has ended. Requests that were not sent have no record: those
+// after `progress` has said so, and the rest of a conversation in which a request failed.
 Measurement SendAll(Client& client, const std::vector<Request>& requests, const Schedule& schedule,
                     const Progress& progress);
 

@@ -40,6 +40,9 @@ void Count(const Record& record, Summary& summary) {
     case Outcome::kCancelled:
       ++summary.cancelled;
       return;
+    case Outcome::kStalled:
+      ++summary.stalled;
+      return;
     case Outcome::kCompleted:
       ++summary.completed;
       summary.input_tokens += record.prompt_tokens;
@@ -140,6 +143,19 @@ Summary Summarize(const Measurement& run, const std::optional<Slo>& slo) {
   SetThroughput(CountAll(summary), summary);
   summary.late_ms = Describe(run.late_ms);
   return summary;
+}
+
+std::map<std::string, Summary> SummarizeTenants(const Measurement& run, const std::optional<Slo>& slo) {
+  std::map<std::string, std::vector<const Record*>> by_tenant;
+  for (const Record& record : run.records) {
+    if (!record.tenant.empty()) by_tenant[record.tenant].push_back(&record);
+  }
+  std::map<std::string, Summary> summaries;
+  for (const auto& [tenant, records] : by_tenant) {
+    Summary& summary = summaries[tenant] = SummarizeRecords(records, run.seconds, slo);
+    SetThroughput(CountAll(summary), summary);
+  }
+  return summaries;
 }
 
 Summary SummarizeWindow(const Measurement& run, const std::optional<Slo>& slo, const Window& window) {

@@ -40,12 +40,13 @@ struct Latency {
 // REQUIRES: the record has output.
 Latency LatencyOf(const Record& record);
 
-// Failed and cancelled requests count as such and in nothing else.
+// Failed, cancelled and stalled requests count as such and in nothing else.
 struct Summary {
   int64_t completed = 0;
   int64_t failed = 0;
   std::map<std::string, int64_t> failures;  // by status
   int64_t cancelled = 0;
+  int64_t stalled = 0;
   double duration_s = 0;
   int64_t input_tokens = 0;
   int64_t output_tokens = 0;
@@ -63,6 +64,9 @@ struct Summary {
 };
 
 Summary Summarize(const Measurement& run, const std::optional<Slo>& slo);
+
+// The same for the requests of each tenant, against the time of the whole run. Empty where no request has one.
+std::map<std::string, Summary> SummarizeTenants(const Measurement& run, const std::optional<Slo>& slo);
 
 // Counts, latencies and objective are those of the requests scheduled in the window, whenever they end; throughput is
 // what came in it, whoever asked for it: answers by their last output, prompts by the first, and output tokens evenly

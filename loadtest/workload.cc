@@ -1,7 +1,10 @@
 #include "loadtest/workload.h"
 
 #include <algorithm>
+#include <cmath>
 #include <random>
+
+#include "loadtest/random.h"
 
 namespace nibble::loadtest {
 namespace {
@@ -17,10 +20,9 @@ int64_t CancelAfter(double cancel_rate, int64_t output_tokens, std::mt19937_64& 
   return std::uniform_int_distribution<int64_t>(0, output_tokens - 1)(random);
 }
 
-// A stream of its own for everything that has a number.
-std::mt19937_64 RandomOf(uint64_t seed, uint64_t number) {
-  std::seed_seq words = {seed, seed >> 32, number, number >> 32};
-  return std::mt19937_64(words);
+std::chrono::milliseconds ThinkTime(double mean_s, std::mt19937_64& random) {
+  if (mean_s == 0) return std::chrono::milliseconds(0);
+  return std::chrono::milliseconds(std::llround(1000 * std::exponential_distribution<double>(1 / mean_s)(random)));
 }
 
 }  // namespace
@@ -40,6 +42,28 @@ std::vector<Request> SharedPrefixRequests(const WorkloadOptions& options, const 
     Append(options.input_tokens.Draw(random), options.vocab_size, random, requests[i].prompt);
     requests[i].output_tokens = options.output_tokens.Draw(random);
     requests[i].cancel_after = CancelAfter(options.cancel_rate, requests[i].output_tokens, random);
+  }
+  return requests;
+}
+
+std::vector<Request> ChatRequests(const WorkloadOptions& options, const Conversations& conversations) {
+  std::vector<Request> requests(options.requests);
+  size_t i = 0;
+  for (uint64_t conversation = 0; i < requests.size(); ++conversation) {
+    std::mt19937_64 random = RandomOf(options.seed, conversation);
+    std::vector<int32_t> history;
+    const size_t end = std::min(requests.size(), i + conversations.turns.Draw(random));
+    for (const size_t first = i; i < end; ++i) {
+      Request& request = requests[i];
+      Append(options.input_tokens.Draw(random), options.vocab_size, random, history);
+      request.prompt = history;
+      request.output_tokens = options.output_tokens.Draw(random);
+      request.cancel_after = CancelAfter(options.cancel_rate, request.output_tokens, random);
+      Append(request.output_tokens, options.vocab_size, random, history);
+      if (i == first) continue;
+      request.follows = static_cast<int64_t>(i) - 1;
+      request.think_time = ThinkTime(conversations.think_time_s, random);
+    }
   }
   return requests;
 }

@@ -33,6 +33,15 @@ struct SharedPrefixes {
 };
 std::vector<Request> SharedPrefixRequests(const WorkloadOptions& options, const SharedPrefixes& prefixes);
 
+// Conversations until there are that many requests. Each turn's prompt is the whole conversation before it and then
+// input_tokens of its own; answers stand in it as random tokens of their length, so that all servers are sent the same.
+// The user of each turn but the first takes a think time, exponentially distributed, after the answer before it.
+struct Conversations {
+  Lengths turns = Lengths::Exactly(1);
+  double think_time_s = 0;  // the mean
+};
+std::vector<Request> ChatRequests(const WorkloadOptions& options, const Conversations& conversations);
+
 // The trace's first `requests` lines, which bring their lengths: blocks of prompts with the same id are the same
 // tokens. REQUIRES: requests <= trace.size().
 std::vector<Request> TraceRequests(const WorkloadOptions& options, const std::vector<TraceLine>& trace);

@@ -29,6 +29,9 @@ class ScriptedServer : public v1::Inference::Service {
 
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
   int most_at_once() const { return most_; }
+  // Of the last request, once it has ended.
+  const std::string& adapter() const { return adapter_; }
+  const std::string& authorization() const { return authorization_; }
 
   grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest* request, v1::Model* model) override {
     if (request->name() == "absent") return {grpc::StatusCode::NOT_FOUND, "no model 'absent'"};
@@ -39,6 +42,9 @@ class ScriptedServer : public v1::Inference::Service {
 
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
                         grpc::ServerWriter<v1::GenerateResponse>* writer) override {
+    adapter_ = request->adapter();
+    const auto key = context->client_metadata().find("authorization");
+    authorization_ = key == context->client_metadata().end() ? "" : std::string(key->second.data(), key->second.size());
     if (request->token_ids().ids(0) == 99) return {grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full"};
     const int now = ++now_;
     for (int most = most_; now > most && !most_.compare_exchange_weak(most, now);) {
@@ -69,6 +75,8 @@ class ScriptedServer : public v1::Inference::Service {
   }
 
   int port_ = 0;
+  std::string adapter_;
+  std::string authorization_;
   std::atomic<int> now_{0};
   std::atomic<int> most_{0};
   std::unique_ptr<grpc::Server> server_;
@@ -104,6 +112,30 @@ TEST(GrpcClient, CountsTokensOfEveryAnswer) {
     EXPECT_LE(record.scheduled, record.sent);
     EXPECT_LE(record.sent, record.chunks.front());
   }
+}
+
+TEST(GrpcClient, SendsTheAdapterAndTheKey) {
+  ScriptedServer server;
+  Request request{{1}, 2, -1};
+  request.adapter = "a";
+  request.tenant = "t";
+  request.key = "secret";
+  const Measurement run = SendTo(server, {request}, 1);
+  EXPECT_EQ(server.adapter(), "a");
+  EXPECT_EQ(server.authorization(), "Bearer secret");
+  EXPECT_EQ(run.records[0].adapter, "a");
+  EXPECT_EQ(run.records[0].tenant, "t");
+}
+
+TEST(GrpcClient, AStalledReaderReadsOnLater) {
+  ScriptedServer server;
+  Request request{{1}, 8, -1};
+  request.stall_after = 4;
+  request.stall_time = std::chrono::milliseconds(50);
+  const Record record = SendTo(server, {request}, 1).records[0];
+  EXPECT_EQ(record.outcome, Outcome::kStalled);
+  ASSERT_EQ(record.output_tokens, 8);
+  EXPECT_GE(record.chunks[2] - record.chunks[1], std::chrono::milliseconds(50));
 }
 
 TEST(GrpcClient, NeverMoreInFlightThanAsked) {

@@ -21,11 +21,14 @@ constexpr char kAnswer[] =
     "data: {\"choices\":[{\"text\":\"b\"}]}\n\n"
     "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\ndata: [DONE]\n\n";
 
-Record SendOne(const ScriptedServer& server, int64_t cancel_after) {
-  const std::unique_ptr<Client> client = MakeHttpClient(server.address(), "", 1);
+Record SendRequest(const ScriptedServer& server, const Request& request) {
+  const auto client = MakeHttpClient(server.address(), "", 1);
   EXPECT_THAT(client->Describe(), IsOk());
-  return SendAll(*client, {Request{{7, 8, 9}, 4, cancel_after}}, {}, [](int64_t, const Record&) { return true; })
-      .records[0];
+  return SendAll(*client, {request}, {}, [](int64_t, const Record&) { return true; }).records[0];
+}
+
+Record SendOne(const ScriptedServer& server, int64_t cancel_after) {
+  return SendRequest(server, {{7, 8, 9}, 4, cancel_after});
 }
 
 TEST(HttpClient, DescribesTheModelServed) {
@@ -52,6 +55,27 @@ TEST(HttpClient, SendsTokenIdsAndGreedySampling) {
                            "\"max_tokens\":4", "\"model\":\"m\""}) {
     EXPECT_THAT(server.last_request(), HasSubstr(part));
   }
+}
+
+TEST(HttpClient, SendsTheAdapterAsTheModelAndTheKeyAsAToken) {
+  ScriptedServer server("200 OK", kAnswer);
+  Request request{{7}, 4, -1};
+  request.adapter = "tuned";
+  request.key = "secret";
+  SendRequest(server, request);
+  EXPECT_THAT(server.last_request(), HasSubstr("\"model\":\"tuned\""));
+  EXPECT_THAT(server.last_request(), HasSubstr("Authorization: Bearer secret\r\n"));
+}
+
+TEST(HttpClient, AStalledReaderReadsOnLater) {
+  ScriptedServer server("200 OK", kAnswer);
+  Request request{{7}, 4, -1};
+  request.stall_after = 0;
+  request.stall_time = std::chrono::milliseconds(50);
+  const Record record = SendRequest(server, request);
+  EXPECT_EQ(record.outcome, Outcome::kStalled);
+  EXPECT_EQ(record.output_tokens, 4);
+  EXPECT_GE(record.chunks[0] - record.sent, std::chrono::milliseconds(50));
 }
 
 TEST(HttpClient, HangsUpAfterTheTokensAsked) {

@@ -107,6 +107,20 @@ TEST(Stats, QueueingIsWhatTheServerSaysOfThoseItSaysItOf) {
   EXPECT_FALSE(Summarize(RunOf({Answer(0, {10})}, 1), {}).queue_ms.has_value());
 }
 
+TEST(Stats, EachTenantHasItsOwnFigures) {
+  Record quiet = Answer(0, {30, 40}), loud = Answer(0, {50, 60}), failed = Answer(0, {});
+  quiet.tenant = "quiet";
+  loud.tenant = failed.tenant = "loud";
+  failed.outcome = Outcome::kFailed;
+  const auto tenants = SummarizeTenants(RunOf({quiet, loud, failed, loud}, 2), {});
+  ASSERT_EQ(tenants.size(), 2u);
+  EXPECT_EQ(tenants.at("loud").completed, 2);
+  EXPECT_EQ(tenants.at("loud").failed, 1);
+  EXPECT_DOUBLE_EQ(tenants.at("loud").output_tokens_per_s, 2);
+  EXPECT_EQ(tenants.at("quiet").ttft_ms.p50, 30);
+  EXPECT_TRUE(SummarizeTenants(RunOf({Answer(0, {1})}, 1), {}).empty());
+}
+
 // Answers of two tokens, the first 100 ms after the schedule and the last 300 ms after it.
 TEST(Stats, AWindowTakesLatenciesBySchedulesAndThroughputByArrivals) {
   const Clock::time_point start{};

@@ -1,6 +1,7 @@
 #include "loadtest/workload.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "gtest/gtest.h"
 
@@ -54,6 +55,35 @@ TEST(Workload, PromptsOfAGroupShareItsPrefixAndNoMore) {
   EXPECT_EQ(prefix(1), prefix(4));
   EXPECT_NE(prefix(0), prefix(1));
   EXPECT_NE(requests[0].prompt[10], requests[3].prompt[10]);
+}
+
+TEST(Workload, ATurnBeginsWithTheConversationBeforeIt) {
+  WorkloadOptions options = Base();
+  options.requests = 10;
+  const std::vector<Request> requests = ChatRequests(options, {*Lengths::Parse("4"), 0.5});
+  ASSERT_EQ(requests.size(), 10u);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const size_t turn = i % 4;
+    EXPECT_EQ(requests[i].follows, turn == 0 ? -1 : static_cast<int64_t>(i) - 1);
+    EXPECT_EQ(requests[i].prompt.size(), 16 + turn * (16 + 8));  // 16 of its own, 8 of each answer
+    if (turn == 0) continue;
+    const std::vector<int32_t>& before = requests[i - 1].prompt;
+    EXPECT_TRUE(std::equal(before.begin(), before.end(), requests[i].prompt.begin()));
+  }
+  EXPECT_NE(requests[0].prompt, requests[4].prompt);
+}
+
+TEST(Workload, ThinkTimesAreExponential) {
+  WorkloadOptions options = Base();
+  options.requests = 4000;
+  double sum_s = 0, beyond = 0;
+  for (const Request& request : ChatRequests(options, {*Lengths::Parse("4000"), 2})) {
+    const double seconds = std::chrono::duration<double>(request.think_time).count();
+    sum_s += seconds;
+    beyond += seconds > 4;
+  }
+  EXPECT_NEAR(sum_s / 4000, 2, 0.1);
+  EXPECT_NEAR(beyond / 4000, std::exp(-2), 0.02);
 }
 
 TEST(Workload, BlocksOfATraceWithOneIdAreTheSameTokens) {
