@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "loadtest/sweep.h"
 
+ABSL_FLAG(std::string, scenario, "", "file of flags, one a line; those of the command line count before them");
 ABSL_FLAG(std::string, target, "", "grpc://ADDR (nibble.v1) or http://ADDR (an OpenAI-compatible server)");
 ABSL_FLAG(std::string, model, "", "model to ask for; empty: the one that is served");
 ABSL_FLAG(int64_t, requests, 100, "requests to send; of a trace, at most this many of its lines");
@@ -89,8 +90,31 @@ absl::Status ReadFlag(const std::vector<std::string>& words, size_t* i) {
   return absl::OkStatus();
 }
 
+absl::Status ReadFlags(const std::vector<std::string>& words) {
+  for (size_t i = 0; i < words.size();) {
+    if (const absl::Status status = ReadFlag(words, &i); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// Blank lines and those that begin with # are skipped.
+absl::Status ReadScenario(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return Invalid("scenario", absl::StrCat("cannot read ", path));
+  std::string line;
+  for (int64_t number = 1; std::getline(file, line); ++number) {
+    if (line.empty() || line[0] == '#') continue;
+    const std::vector<std::string> words = absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
+    if (const absl::Status status = ReadFlags(words); !status.ok()) {
+      return Invalid("scenario", absl::StrCat(path, ":", number, ": ", status.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
 Options FromFlags() {
   Options options;
+  options.scenario = absl::GetFlag(FLAGS_scenario);
   options.target = absl::GetFlag(FLAGS_target);
   options.model = absl::GetFlag(FLAGS_model);
   options.requests = absl::GetFlag(FLAGS_requests);
@@ -227,11 +251,14 @@ absl::Status ReadTexts(Options* options) {
 }  // namespace
 
 absl::StatusOr<Options> ParseOptions(const std::vector<std::string>& words) {
-  for (size_t i = 0; i < words.size();) {
-    if (const absl::Status status = ReadFlag(words, &i); !status.ok()) return status;
+  absl::Status status = ReadFlags(words);
+  if (status.ok() && !absl::GetFlag(FLAGS_scenario).empty()) {
+    status = ReadScenario(absl::GetFlag(FLAGS_scenario));
+    status.Update(ReadFlags(words));  // again, over the file's
   }
+  if (!status.ok()) return status;
   Options options = FromFlags();
-  absl::Status status = Validate(options);
+  status = Validate(options);
   if (status.ok()) status = ReadTexts(&options);
   if (!status.ok()) return status;
   return options;

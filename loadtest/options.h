@@ -19,6 +19,7 @@
 namespace nibble::loadtest {
 
 struct Options {
+  std::string scenario;  // a file of flags, or empty
   std::string target;
   std::string model;
   int64_t requests = 0;
@@ -49,7 +50,8 @@ struct Options {
 };
 
 // Reads `words` (the command line without the program's name), as --name=value or --name value, and proves every
-// value. INVALID_ARGUMENT, naming the flag, for one that is unknown, does not parse, or is out of range.
+// value. Flags of the file that --scenario names count where `words` do not say otherwise. INVALID_ARGUMENT, naming the
+// flag, for one that is unknown, does not parse, or is out of range.
 absl::StatusOr<Options> ParseOptions(const std::vector<std::string>& words);
 
 // Usage and every flag with its default.

@@ -86,6 +86,7 @@ Json ToJson(const ServerMetrics& metrics, Clock::time_point start) {
 // What was asked.
 Json ToJson(const Options& options, const std::string& model) {
   return {{"target", options.target},
+          {"scenario", options.scenario.empty() ? Json() : Json(options.scenario)},
           {"model_id", model},
           {"workload", options.workload},
           {"num_prompts", options.requests},

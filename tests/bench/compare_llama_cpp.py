@@ -53,6 +53,23 @@ WORKLOADS = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Running:
+    """A server that serves."""
+    target: str
+    pid: int
+    before_bytes: int = 0  # what its process held before it became a server
+
+    def peak_bytes(self):
+        """The most memory that was resident for it until now."""
+        return memory_bytes(self.pid, "VmHWM") - self.before_bytes
+
+
+def memory_bytes(pid, field):
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field + ":"))
+
+
 def serve_llama_cpp(model, threads, workload, cache_type, parent):
     """The child process of llama_cpp(): serves until it is killed or its parent is gone."""
     import xllamacpp
@@ -71,8 +88,9 @@ def serve_llama_cpp(model, threads, workload, cache_type, parent):
     params.cpuparams_batch.n_threads = threads
     params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{cache_type.upper()}")
     params.verbosity = 0
+    before = memory_bytes(os.getpid(), "VmRSS")
     server = xllamacpp.Server(params)
-    parent.send(server.listening_address)
+    parent.send((server.listening_address, before))
     with contextlib.suppress(EOFError):
         parent.recv()
     os._exit(0)
@@ -89,7 +107,8 @@ def llama_cpp(model, threads, workload, cache_type="f16"):
     try:
         if not ours.poll(START_SECONDS):
             raise RuntimeError("llama.cpp did not start")
-        yield ours.recv()
+        address, before = ours.recv()
+        yield Running(address, child.pid, before)
     finally:
         child.kill()
         child.join()
@@ -100,7 +119,7 @@ def nibble(model, threads, workload, *flags):
     daemon = daemons.Daemon("--threads", str(threads), "--max-sequences", str(max(workload.streams, 8)), *flags,
                             model=model)
     try:
-        yield "grpc://" + daemon.ready["grpc"]
+        yield Running("grpc://" + daemon.ready["grpc"], daemon.process.pid)
     finally:
         daemon.kill()
 
@@ -125,9 +144,9 @@ def measure(server, model, threads, workload, seed):
     return drive(server, SERVERS[server](model, threads, workload), workload, seed)
 
 
-def drive(server, running, workload, seed):
-    with running as target:
-        command = [daemons.BIN / "nibble-loadtest", "--target", target, "--json", "-", "--seed", str(seed),
+def drive(server, serving, workload, seed):
+    with serving as running:
+        command = [daemons.BIN / "nibble-loadtest", "--target", running.target, "--json", "-", "--seed", str(seed),
                    "--requests", str(workload.requests), "--warmup", "2",
                    "--max-concurrency", str(workload.streams), "--input-tokens", str(workload.input_tokens),
                    "--output-tokens", str(workload.output_tokens)]

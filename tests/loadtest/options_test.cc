@@ -1,6 +1,11 @@
 #include "loadtest/options.h"
 
+#include <unistd.h>
+
 #include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
 
 #include "absl/flags/reflection.h"
 #include "gmock/gmock.h"
@@ -45,6 +50,7 @@ TEST(Options, RefusalsNameTheFlag) {
       {"--max-concurrency=-1", "--max-c"},
       {"--warmup=-1", "--warmup"},
       {"--workload=poems", "--workload"},
+      {"--scenario=/no/such/file", "--scenario"},
       {"--turns=0", "--turns"},
       {"--think-time=-1s", "--think-time"},
       {"--think-time=5", "--think-time"},
@@ -74,6 +80,33 @@ TEST(Options, RefusalsNameTheFlag) {
   for (const auto& c : cases) {
     EXPECT_THAT(Parse({"--target=x", c.word}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.named)));
   }
+}
+
+TEST(Options, AScenarioCountsWhereTheCommandLineDoesNotSayOtherwise) {
+  const std::string path = testing::TempDir() + "/scenario." + std::to_string(getpid());
+  std::ofstream(path) << "# a comment\n\n--requests 7\n--seed=3 --target=y\n";
+  absl::StatusOr<Options> options = Parse({"--seed=4", "--scenario", path});
+  ASSERT_THAT(options, IsOk());
+  EXPECT_EQ(options->requests, 7);
+  EXPECT_EQ(options->seed, 4u);
+  EXPECT_EQ(options->target, "y");
+  std::ofstream(path) << "--target=y\n--speed 3\n";
+  EXPECT_THAT(Parse({"--scenario", path}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(path + ":2: --speed: unknown flag")));
+  std::remove(path.c_str());
+}
+
+// A scenario leaves the target open, and nothing else.
+TEST(Options, EveryScenarioOfTheRepositoryIsValid) {
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(NIBBLE_TESTS_DIR "/../loadtest/scenarios")) {
+    if (entry.path().extension() != ".flags") continue;
+    ++count;
+    EXPECT_THAT(Parse({"--target=x", "--scenario", entry.path().string()}), IsOk());
+    EXPECT_THAT(Parse({"--scenario", entry.path().string()}),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--target")));
+  }
+  EXPECT_GE(count, 7);
 }
 
 TEST(Options, AFlagThatIsTrueNeedsNoValue) {
