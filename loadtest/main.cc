@@ -1,6 +1,4 @@
 // nibble-loadtest: sends requests to a serving daemon and reports how it held up.
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -10,6 +8,7 @@
 #include "loadtest/arrivals.h"
 #include "loadtest/client.h"
 #include "loadtest/html.h"
+#include "loadtest/live.h"
 #include "loadtest/mix.h"
 #include "loadtest/options.h"
 #include "loadtest/report.h"
@@ -67,10 +66,6 @@ std::vector<double> Arrivals(const Options& options, const std::vector<Request>&
   return ArrivalSeconds(independent, {options.rate, options.burstiness, options.ramp_from, options.seed});
 }
 
-void ShowProgress(int64_t ended, int64_t of) {
-  if (isatty(STDERR_FILENO)) std::fprintf(stderr, ended < of ? "\r%ld of %ld " : "\r\033[K", ended, of);
-}
-
 void WarmUp(Client& client, const Options& options, int64_t vocab_size) {
   if (options.warmup == 0) return;
   // Other prompts than the run's, so that it finds none of them cached.
@@ -94,10 +89,14 @@ Measurement Measure(Client& client, const Options& options, int64_t vocab_size, 
   const Schedule schedule{.arrivals = Arrivals(options, requests), .max_concurrency = Concurrency(options)};
   std::optional<Scraper> scraper;
   if (!options.metrics_url.empty()) scraper.emplace(options.metrics_url);
-  Measurement run = SendAll(client, requests, schedule, [&](int64_t ended, const Record& record) {
-    ShowProgress(ended, options.requests);
-    return progress(ended, record);
-  });
+  Measurement run;
+  {
+    LiveView view(options.requests);
+    run = SendAll(client, requests, schedule, [&](int64_t ended, const Record& record) {
+      view.Add(record);
+      return progress(ended, record);
+    });
+  }
   if (scraper.has_value()) run.metrics = scraper->Stop();
   WarnOfFailedScrapes(run.metrics);
   return run;
