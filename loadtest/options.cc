@@ -53,8 +53,9 @@ ABSL_FLAG(std::string, slo, "", "objective of every answer, such as ttft:200ms,t
 ABSL_FLAG(bool, sweep, false, "find the highest rate at which 99 of 100 requests meet --slo, from --rate on");
 ABSL_FLAG(std::string, steady_state, "",
           "WARMUP:COOLDOWN, such as 10s:5s: figures also without the beginning and the end of the sending");
-ABSL_FLAG(std::string, metrics_url, "",
-          "the server's metrics, such as http://127.0.0.1:9090/metrics, scraped four times a second for --json");
+ABSL_FLAG(
+    std::string, metrics_url, "",
+    "the server's metrics, such as http://127.0.0.1:9090/metrics, scraped four times a second for --json and --html");
 ABSL_FLAG(std::string, json, "", "file for the figures as one JSON object; -: standard output");
 ABSL_FLAG(std::string, html, "", "file for the figures and plots as one self-contained page");
 ABSL_FLAG(std::string, requests_jsonl, "", "file for one JSON object per request");

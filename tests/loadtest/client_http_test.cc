@@ -91,6 +91,14 @@ TEST(HttpClient, ARefusalIsAFailureWithTheServersWords) {
   EXPECT_THAT(record.error, HasSubstr("come again"));
 }
 
+TEST(HttpClient, ARefusalIsAFailureOfAStalledReaderToo) {
+  ScriptedServer server("429 Too Many Requests", "{\"error\":\"come again\"}");
+  Request request{{7}, 4, -1};
+  request.stall_after = 0;
+  request.stall_time = std::chrono::milliseconds(1);
+  EXPECT_EQ(SendRequest(server, request).status, "http status 429");
+}
+
 TEST(HttpClient, AnErrorInsideTheStreamIsAFailure) {
   ScriptedServer server("200 OK", "data: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: {\"error\":{\"code\":500}}\n\n");
   const Record record = SendOne(server, -1);

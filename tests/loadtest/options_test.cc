@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "absl/flags/reflection.h"
 #include "gmock/gmock.h"
@@ -120,6 +121,20 @@ TEST(Options, HelpNamesEveryFlagAsWritten) {
   for (const char* flag : {"--target", "--max-concurrency", "--requests-jsonl", "--burstiness"}) {
     EXPECT_THAT(HelpText(), HasSubstr(flag));
   }
+}
+
+TEST(Options, TheReadmeHasARowForEveryFlag) {
+  std::ifstream file(NIBBLE_TESTS_DIR "/../loadtest/README.md");
+  const std::string readme((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::istringstream help(HelpText());
+  int count = 0;
+  for (std::string word; help >> word;) {
+    if (word.substr(0, 2) != "--" || word == "--target") continue;
+    const std::string flag = word.substr(0, word.find_first_not_of("abcdefghijklmnopqrstuvwxyz-"));
+    EXPECT_THAT(readme, HasSubstr("| `" + flag)) << flag;
+    ++count;
+  }
+  EXPECT_GT(count, 25);
 }
 
 }  // namespace

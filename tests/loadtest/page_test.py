@@ -3,12 +3,15 @@
 
 usage: page_test.py      needs a release build (NIBBLE_BUILD: another), and chromium; without a browser it is skipped
 """
+import contextlib
+import http.server
 import os
 import pathlib
 import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -25,6 +28,29 @@ addEventListener("load", () => {{
   document.body.dataset.drawn = inner.getElementById("plots").innerHTML;
 }});
 </script>"""
+
+
+class Metrics(http.server.BaseHTTPRequestHandler):
+    """A metrics port."""
+    BODY = b"vllm:kv_cache_usage_perc 0.5\nvllm:num_requests_running 3\nvllm:num_requests_waiting 1\n"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.BODY)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def metrics_url():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/metrics"
+        server.shutdown()
+        thread.join()
 
 
 def page_of(*flags):
@@ -71,6 +97,11 @@ class Page(unittest.TestCase):
     def test_a_run_at_desktop_and_phone_width(self):
         page = page_of("--requests", "40", "--rate", "200")
         self.assert_drawn(page, ["Time to first token", "Gaps between outputs", "Output tokens per second"])
+
+    def test_metrics_lie_on_the_same_axis(self):
+        with metrics_url() as url:
+            page = page_of("--requests", "40", "--rate", "50", "--metrics-url", url)
+        self.assert_drawn(page, ["Output tokens per second", "KV cache in use", "Requests in the server"])
 
     def test_a_sweep_plots_latency_by_rate(self):
         page = page_of("--requests", "20", "--rate", "16384", "--sweep", "--slo", "ttft:10s,tpot:1s")
