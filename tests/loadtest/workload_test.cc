@@ -60,7 +60,7 @@ TEST(Workload, PromptsOfAGroupShareItsPrefixAndNoMore) {
 TEST(Workload, ATurnBeginsWithTheConversationBeforeIt) {
   WorkloadOptions options = Base();
   options.requests = 10;
-  const std::vector<Request> requests = ChatRequests(options, {*Lengths::Parse("4"), 0.5});
+  const std::vector<Request> requests = ChatRequests(options, {Lengths::Exactly(4), 0.5});
   ASSERT_EQ(requests.size(), 10u);
   for (size_t i = 0; i < requests.size(); ++i) {
     const size_t turn = i % 4;
@@ -75,9 +75,13 @@ TEST(Workload, ATurnBeginsWithTheConversationBeforeIt) {
 
 TEST(Workload, ThinkTimesAreExponential) {
   WorkloadOptions options = Base();
-  options.requests = 4000;
+  options.requests = 8000;
   double sum_s = 0, beyond = 0;
-  for (const Request& request : ChatRequests(options, {*Lengths::Parse("4000"), 2})) {
+  for (const Request& request : ChatRequests(options, {Lengths::Exactly(2), 2})) {
+    if (request.follows < 0) {
+      EXPECT_EQ(request.think_time.count(), 0);
+      continue;
+    }
     const double seconds = std::chrono::duration<double>(request.think_time).count();
     sum_s += seconds;
     beyond += seconds > 4;
