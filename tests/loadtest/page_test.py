@@ -25,7 +25,7 @@ addEventListener("load", () => {{
   const wide = [...inner.querySelectorAll("body *:not(.scroll *)")].filter(node => node.getBoundingClientRect().right > {width} + 1);
   document.body.dataset.overflow = wide.map(node => node.tagName + " " + node.textContent.slice(0, 20)).join("; ");
   document.body.dataset.width = inner.documentElement.clientWidth;
-  document.body.dataset.drawn = inner.getElementById("plots").innerHTML;
+  document.body.dataset.drawn = inner.body.innerText + inner.getElementById("plots").innerHTML;
 }});
 </script>"""
 
@@ -53,16 +53,16 @@ def metrics_url():
         thread.join()
 
 
-def page_of(*flags):
-    """The page of a run against a server of known delays."""
+def page_of(*flags, server=("20", "5")):
+    """The page of a run against a server of known delays. A run that failed, or that a busy machine spoilt, leaves one too."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "page.html"
-        with subprocess.Popen([BIN / "fake_server", "20", "5"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              text=True) as server:
-            target = f"grpc://{server.stdout.readline().strip()}"
-            subprocess.run([BIN / "nibble-loadtest", "--target", target, "--output-tokens", "10", "--html", path,
-                            *flags], check=True, capture_output=True)
-            server.stdin.close()
+        with subprocess.Popen([BIN / "fake_server", *server], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True) as process:
+            target = f"grpc://{process.stdout.readline().strip()}"
+            subprocess.run([BIN / "nibble-loadtest", "--target", target, "--output-tokens", "10", "--html", path, *flags],
+                           capture_output=True)
+            process.stdin.close()
         return path.read_text(encoding="utf-8")
 
 
@@ -106,6 +106,17 @@ class Page(unittest.TestCase):
     def test_a_sweep_plots_latency_by_rate(self):
         page = page_of("--requests", "20", "--rate", "16384", "--sweep", "--slo", "ttft:10s,tpot:1s")
         self.assert_drawn(page, ["Time to first token by rate", "Time per output token by rate"])
+
+    def test_tenants_have_a_table(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".tenants") as tenants:
+            tenants.write("first a-key 1\nsecond b-key 1\n")
+            tenants.flush()
+            page = page_of("--requests", "40", "--tenants", tenants.name)
+        self.assert_drawn(page, ["first", "second"])
+        self.assertNotIn("a-key", page)
+
+    def test_failures_are_named(self):
+        self.assert_drawn(page_of("--requests", "3", server=("0", "0", "4")), ["3 failed with UNAVAILABLE"])
 
     def test_one_request_is_enough(self):
         self.assert_drawn(page_of("--requests", "1"), ["Time to first token"])
