@@ -111,7 +111,8 @@ absl::Status WriteReport(const Options& options, const std::string& report, cons
 }
 
 absl::Status Report(const Options& options, const std::string& model, const Measurement& run) {
-  Results results{Summarize(run, options.slo), {}, SummarizeTenants(run, options.slo)};
+  Results results{Summarize(run, options.slo), {}, SummarizeTenants(run, options.slo), {}};
+  results.invalid = std::string(CheckClient(run, results.whole).message());
   absl::Status status = Judge(run, results.whole);
   if (options.steady_state.has_value()) {
     const Window window = SteadyWindow(run, *options.steady_state);
@@ -144,10 +145,12 @@ absl::Status Sweep(Client& client, const Options& options, const ModelInfo& mode
       return missed <= allowed;
     });
     const auto sent = static_cast<int64_t>(run.records.size());
-    probes.push_back({rate, missed <= allowed, sent, Summarize(run, at.slo)});
+    probes.push_back({rate, missed <= allowed, sent, Summarize(run, at.slo), {}});
     if (options.json != "-") std::fputs(ToText(probes.back()).c_str(), stdout);
     std::fflush(stdout);  // a probe takes a while
-    kept_time.Update(CheckClient(run, probes.back().summary));
+    const absl::Status client = CheckClient(run, probes.back().summary);
+    probes.back().invalid = std::string(client.message());
+    kept_time.Update(client);
     any_held = any_held || probes.back().held;
     if (probes.back().held || !any_held) best = std::move(run);
     return probes.back().held;

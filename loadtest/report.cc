@@ -83,10 +83,12 @@ Json ToJson(const ServerMetrics& metrics, Clock::time_point start) {
   return out;
 }
 
+Json TextOrNull(const std::string& text) { return text.empty() ? Json() : Json(text); }
+
 // What was asked.
 Json ToJson(const Options& options, const std::string& model) {
   return {{"target", options.target},
-          {"scenario", options.scenario.empty() ? Json() : Json(options.scenario)},
+          {"scenario", TextOrNull(options.scenario)},
           {"model_id", model},
           {"workload", options.workload},
           {"num_prompts", options.requests},
@@ -94,7 +96,7 @@ Json ToJson(const Options& options, const std::string& model) {
           {"burstiness", options.burstiness},
           {"max_concurrency", options.max_concurrency > 0 ? Json(options.max_concurrency) : Json()},
           {"seed", options.seed},
-          {"slo", options.slo_text.empty() ? Json() : Json(options.slo_text)}};
+          {"slo", TextOrNull(options.slo_text)}};
 }
 
 // What was seen.
@@ -124,6 +126,7 @@ void AddSummary(const Summary& summary, Json& out) {
 
 std::string ToJson(const Options& options, const std::string& model, const Measurement& run, const Results& results) {
   Json out = ToJson(options, model);
+  out["invalid"] = TextOrNull(results.invalid);
   AddSummary(results.whole, out);
   if (results.steady_state.has_value()) AddSummary(*results.steady_state, out["steady_state"]);
   for (const auto& [tenant, summary] : results.tenants) AddSummary(summary, out["tenants"][tenant]);
@@ -140,7 +143,10 @@ std::string SweepToJson(const Options& options, const std::string& model, double
   out["highest_rate"] = highest_rate;
   out["probes"] = Json::array();
   for (const Probe& probe : probes) {
-    Json one = {{"request_rate", probe.rate}, {"held", probe.held}, {"sent", probe.sent}};
+    Json one = {{"request_rate", probe.rate},
+                {"held", probe.held},
+                {"sent", probe.sent},
+                {"invalid", TextOrNull(probe.invalid)}};
     AddSummary(probe.summary, one);
     one["p99_late_ms"] = probe.summary.late_ms.p99;
     out["probes"].push_back(one);

@@ -19,6 +19,7 @@ struct Results {
   Summary whole;
   std::optional<Summary> steady_state;
   std::map<std::string, Summary> tenants;
+  std::string invalid;  // why the figures say nothing of the server; empty: they do
 };
 
 // One JSON object, indented; `steady_state`, and each of `tenants`, has the keys of a run. `metrics` are what was
@@ -31,6 +32,7 @@ struct Probe {
   bool held = false;
   int64_t sent = 0;  // fewer than asked where it was clear that the rate is not held
   Summary summary;
+  std::string invalid;  // as in Results
 };
 // The same for a sweep: the highest rate held, and every probe with the keys of a run. `metrics` are those of `best`,
 // the run at that rate.

@@ -118,6 +118,11 @@ class Page(unittest.TestCase):
     def test_failures_are_named(self):
         self.assert_drawn(page_of("--requests", "3", server=("0", "0", "4")), ["3 failed with UNAVAILABLE"])
 
+    def test_figures_that_say_nothing_of_the_server_say_that(self):
+        page = page_of("--requests", "3")
+        self.assertIn('"invalid": null', page)
+        self.assert_drawn(page.replace('"invalid": null', '"invalid": "the client was late"'), ["the client was late"])
+
     def test_one_request_is_enough(self):
         self.assert_drawn(page_of("--requests", "1"), ["Time to first token"])
 

@@ -24,7 +24,7 @@ TEST(Report, HasTheKeysOfServingBenchmarks) {
   const Measurement run = MeasurementOfTwo();
   Options options;
   options.rate = std::numeric_limits<double>::infinity();
-  const auto json = nlohmann::json::parse(ToJson(options, "m", run, {Summarize(run, {}), {}, {}}));
+  const auto json = nlohmann::json::parse(ToJson(options, "m", run, {Summarize(run, {}), {}, {}, {}}));
   for (const std::string latency : {"ttft", "tpot", "itl", "e2el"}) {
     for (const std::string kind : {"mean", "median", "std", "p50", "p90", "p95", "p99", "p99.9"}) {
       EXPECT_TRUE(json.at(kind + "_" + latency + "_ms").is_number()) << kind << latency;
@@ -43,7 +43,7 @@ TEST(Report, ASweepNamesItsRateAndEveryProbe) {
   const Measurement run = MeasurementOfTwo();
   Options options;
   options.slo_text = "ttft:50ms";
-  const std::vector<Probe> probes = {{2, true, 2, Summarize(run, Slo{.ttft_ms = 50})}, {4, false, 1, {}}};
+  const std::vector<Probe> probes = {{2, true, 2, Summarize(run, Slo{.ttft_ms = 50}), {}}, {4, false, 1, {}, {}}};
   const auto json = nlohmann::json::parse(SweepToJson(options, "m", 2, probes, run));
   EXPECT_EQ(json.at("highest_rate"), 2);
   EXPECT_EQ(json.at("slo"), "ttft:50ms");
@@ -53,11 +53,19 @@ TEST(Report, ASweepNamesItsRateAndEveryProbe) {
   EXPECT_EQ(json.at("probes")[1].at("held"), false);
 }
 
+TEST(Report, FiguresThatSayNothingOfTheServerSayThat) {
+  const Measurement run = MeasurementOfTwo();
+  Results results{Summarize(run, {}), {}, {}, {}};
+  EXPECT_TRUE(nlohmann::json::parse(ToJson(Options(), "m", run, results)).at("invalid").is_null());
+  results.invalid = "this machine was late";
+  EXPECT_EQ(nlohmann::json::parse(ToJson(Options(), "m", run, results)).at("invalid"), "this machine was late");
+}
+
 TEST(Report, TheSteadyStateHasTheKeysOfARun) {
   const Measurement run = MeasurementOfTwo();
   const Summary summary = Summarize(run, {});
-  EXPECT_FALSE(nlohmann::json::parse(ToJson(Options(), "m", run, {summary, {}, {}})).contains("steady_state"));
-  const auto json = nlohmann::json::parse(ToJson(Options(), "m", run, {summary, summary, {}}));
+  EXPECT_FALSE(nlohmann::json::parse(ToJson(Options(), "m", run, {summary, {}, {}, {}})).contains("steady_state"));
+  const auto json = nlohmann::json::parse(ToJson(Options(), "m", run, {summary, summary, {}, {}}));
   for (const char* key : {"request_throughput", "p99.9_ttft_ms", "completed"}) {
     EXPECT_EQ(json.at("steady_state").at(key), json.at(key));
   }
@@ -70,9 +78,9 @@ TEST(Report, MetricsAreListsOnTheRunsTimeAxis) {
                          {run.start + std::chrono::milliseconds(250), {1, none, none, none}}};
   run.metrics.failed_scrapes = 2;
   Options options;
-  EXPECT_FALSE(nlohmann::json::parse(ToJson(options, "m", run, {Summarize(run, {}), {}, {}})).contains("metrics"));
+  EXPECT_FALSE(nlohmann::json::parse(ToJson(options, "m", run, {Summarize(run, {}), {}, {}, {}})).contains("metrics"));
   options.metrics_url = "http://a:1/metrics";
-  const auto metrics = nlohmann::json::parse(ToJson(options, "m", run, {Summarize(run, {}), {}, {}})).at("metrics");
+  const auto metrics = nlohmann::json::parse(ToJson(options, "m", run, {Summarize(run, {}), {}, {}, {}})).at("metrics");
   EXPECT_EQ(metrics.dump(), R"({"failed_scrapes":2,"time_s":[0.0,0.25],"vllm:kv_cache_usage_perc":[0.5,1.0],)"
                             R"("vllm:num_requests_running":[3.0,null]})");
 }
@@ -92,7 +100,7 @@ TEST(Report, OneLinePerRequest) {
 TEST(Report, AnErrorThatIsNoTextIsStillReported) {
   Measurement run = MeasurementOfTwo();
   run.records[1].error = "\xFF!";
-  EXPECT_TRUE(nlohmann::json::accept(ToJson(Options(), "m", run, {Summarize(run, {}), {}, {}})));
+  EXPECT_TRUE(nlohmann::json::accept(ToJson(Options(), "m", run, {Summarize(run, {}), {}, {}, {}})));
   EXPECT_THAT(ToJsonLines(run), testing::HasSubstr("\xEF\xBF\xBD!"));
 }
 
