@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "loadtest/arrivals.h"
@@ -110,17 +112,22 @@ absl::Status WriteReport(const Options& options, const std::string& report, cons
   return status;
 }
 
-absl::Status Report(const Options& options, const std::string& model, const Measurement& run) {
+// Without a steady state where nothing is left of it.
+Results ResultsOf(const Options& options, const Measurement& run) {
   Results results{Summarize(run, options.slo), {}, SummarizeTenants(run, options.slo), {}};
   results.invalid = std::string(CheckClient(run, results.whole).message());
+  if (!options.steady_state.has_value()) return results;
+  const Window window = SteadyWindow(run, *options.steady_state);
+  if (window.seconds() > 0) results.steady_state = SummarizeWindow(run, options.slo, window);
+  return results;
+}
+
+absl::Status Report(const Options& options, const std::string& model, const Measurement& run) {
+  const Results results = ResultsOf(options, run);
   absl::Status status = Judge(run, results.whole);
-  if (options.steady_state.has_value()) {
-    const Window window = SteadyWindow(run, *options.steady_state);
-    if (window.seconds() > 0)
-      results.steady_state = SummarizeWindow(run, options.slo, window);
-    else
-      status.Update(
-          absl::FailedPreconditionError("--steady-state: leaves nothing of the time in which requests were sent"));
+  if (options.steady_state.has_value() && !results.steady_state.has_value()) {
+    status.Update(
+        absl::FailedPreconditionError("--steady-state: leaves nothing of the time in which requests were sent"));
   }
   if (options.json != "-") std::fputs(ToText(results).c_str(), stdout);
   if (!options.requests_jsonl.empty()) status.Update(WriteText(options.requests_jsonl, ToJsonLines(run)));
@@ -129,38 +136,56 @@ absl::Status Report(const Options& options, const std::string& model, const Meas
 }
 
 // Every probe sends other prompts, so that none finds the last one's in a cache.
-absl::Status Sweep(Client& client, const Options& options, const ModelInfo& model) {
-  std::vector<Probe> probes;
-  Measurement best;  // at the highest rate held; the last probe's while none is
-  bool any_held = false;
-  absl::Status kept_time;
-  const auto holds = [&](double rate) {
-    Options at = options;
+class Sweep {
+ public:
+  Sweep(Client& client, const Options& options, const ModelInfo& model)
+      : client_(client), options_(options), model_(model) {}
+
+  absl::Status Run() {
+    const double first = std::isinf(options_.rate) ? 1 : options_.rate;
+    const double highest = FindHighestRate(first, [this](double rate) { return Holds(rate); });
+    if (options_.json != "-") std::printf("highest rate held: %.2f requests/s\n", highest);
+    status_.Update(WriteReport(options_, SweepToJson(options_, model_.name, highest, probes_, best_), best_));
+    if (highest == 0) status_.Update(absl::UnavailableError("no rate holds " + options_.slo_text));
+    return status_;
+  }
+
+ private:
+  bool Holds(double rate) {
+    Options at = options_;
     at.rate = rate;
-    at.seed += probes.size();
+    at.seed += probes_.size();
     const int64_t allowed = MissesAllowed(at.requests);
     int64_t missed = 0;
-    Measurement run = Measure(client, at, model.vocab_size, [&](int64_t, const Record& record) {
-      missed += !Meets(record, *at.slo);
+    Measurement run = Measure(client_, at, model_.vocab_size, [&](int64_t, const Record& record) {
+      missed += Misses(record, *at.slo);
       return missed <= allowed;
     });
-    const auto sent = static_cast<int64_t>(run.records.size());
-    probes.push_back({rate, missed <= allowed, sent, Summarize(run, at.slo), {}});
-    if (options.json != "-") std::fputs(ToText(probes.back()).c_str(), stdout);
+    const Summary summary = Summarize(run, at.slo);
+    const absl::Status client = CheckClient(run, summary);
+    status_.Update(client);
+    const bool held = missed <= allowed;
+    probes_.push_back({rate, held, std::ssize(run.records), summary, std::string(client.message())});
+    if (options_.json != "-") std::fputs(ToText(probes_.back()).c_str(), stdout);
     std::fflush(stdout);  // a probe takes a while
-    const absl::Status client = CheckClient(run, probes.back().summary);
-    probes.back().invalid = std::string(client.message());
-    kept_time.Update(client);
-    any_held = any_held || probes.back().held;
-    if (probes.back().held || !any_held) best = std::move(run);
-    return probes.back().held;
-  };
-  const double highest = FindHighestRate(std::isinf(options.rate) ? 1 : options.rate, holds);
-  if (options.json != "-") std::printf("highest rate held: %.2f requests/s\n", highest);
-  kept_time.Update(WriteReport(options, SweepToJson(options, model.name, highest, probes, best), best));
-  if (highest == 0) kept_time.Update(absl::UnavailableError("no rate holds " + options.slo_text));
-  return kept_time;
-}
+    Keep(held, std::move(run));
+    return held;
+  }
+
+  // Rates held only rise, so the last of them is the highest.
+  void Keep(bool held, Measurement run) {
+    any_held_ = any_held_ || held;
+    if (held || !any_held_) best_ = std::move(run);
+  }
+
+  Client& client_;
+  const Options& options_;
+  const ModelInfo& model_;
+  std::vector<Probe> probes_;
+  Measurement best_;  // at the highest rate held; the last probe's while none is
+  bool any_held_ = false;
+  absl::Status status_;
+};
 
 absl::Status Execute(const Options& options) {
   absl::StatusOr<std::unique_ptr<Client>> client = MakeClient(options.target, options.model, Concurrency(options));
@@ -169,7 +194,7 @@ absl::Status Execute(const Options& options) {
   if (!model.ok()) return model.status();
   if (model->vocab_size < 32) return absl::FailedPreconditionError("the server names no usable vocabulary size");
   WarmUp(**client, options, model->vocab_size);
-  if (options.sweep) return Sweep(**client, options, *model);
+  if (options.sweep) return Sweep(**client, options, *model).Run();
   const auto all = [](int64_t, const Record&) { return true; };
   return Report(options, model->name, Measure(**client, options, model->vocab_size, all));
 }

@@ -42,4 +42,9 @@ bool Meets(const Record& record, const Slo& slo) {
   return latency.ttft_ms <= slo.ttft_ms && latency.tpot_ms.value_or(0) <= slo.tpot_ms && latency.e2el_ms <= slo.e2el_ms;
 }
 
+bool Misses(const Record& record, const Slo& slo) {
+  const bool cut_short = record.outcome == Outcome::kCancelled || record.outcome == Outcome::kStalled;
+  return !cut_short && !Meets(record, slo);
+}
+
 }  // namespace nibble::loadtest

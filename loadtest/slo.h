@@ -23,6 +23,9 @@ absl::StatusOr<Slo> ParseSlo(const std::string& text);
 // Whether the answer is whole and within all limits. An answer of one token has no TPOT.
 bool Meets(const Record& record, const Slo& slo);
 
+// Whether the server missed it: an answer that the client itself cut short neither meets nor misses it.
+bool Misses(const Record& record, const Slo& slo);
+
 }  // namespace nibble::loadtest
 
 #endif  // NIBBLE_LOADTEST_SLO_H_

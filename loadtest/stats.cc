@@ -86,16 +86,18 @@ void SetThroughput(const Work& work, Summary& summary) {
 Summary SummarizeRecords(const std::vector<const Record*>& records, double seconds, const std::optional<Slo>& slo) {
   Summary summary;
   Samples samples;
-  int64_t met = 0;
+  int64_t met = 0, missed = 0;
   for (const Record* record : records) {
     Count(*record, summary);
     if (record->outcome == Outcome::kCompleted && !record->chunks.empty()) samples.Add(*record);
-    if (slo.has_value()) met += Meets(*record, *slo);
+    if (!slo.has_value()) continue;
+    met += Meets(*record, *slo);
+    missed += Misses(*record, *slo);
   }
   summary.duration_s = seconds;
   if (slo.has_value()) {
     summary.goodput_per_s = static_cast<double>(met) / seconds;
-    summary.share_met = static_cast<double>(met) / static_cast<double>(std::max<size_t>(records.size(), 1));
+    summary.share_met = static_cast<double>(met) / static_cast<double>(std::max<int64_t>(met + missed, 1));
   }
   summary.ttft_ms = Describe(std::move(samples.ttft));
   summary.tpot_ms = Describe(std::move(samples.tpot));

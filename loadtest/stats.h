@@ -54,7 +54,7 @@ struct Summary {
   double output_tokens_per_s = 0;
   double total_tokens_per_s = 0;
   std::optional<double> goodput_per_s;  // requests that met the objective, where there is one
-  double share_met = 0;                 // of all requests sent
+  double share_met = 0;                 // of those that met or missed it
   Distribution ttft_ms;
   Distribution tpot_ms;
   Distribution itl_ms;

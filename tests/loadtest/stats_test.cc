@@ -100,6 +100,17 @@ TEST(Stats, GoodputCountsWholeAnswersWithinEveryLimit) {
   EXPECT_FALSE(Summarize(run, {}).goodput_per_s.has_value());
 }
 
+TEST(Stats, WhatTheClientCutShortNeitherMeetsNorMisses) {
+  Record cancelled = Answer(0, {900}), stalled = Answer(0, {900});
+  cancelled.outcome = Outcome::kCancelled;
+  stalled.outcome = Outcome::kStalled;
+  const Summary summary =
+      Summarize(RunOf({Answer(0, {100}), Answer(0, {200}), cancelled, stalled}, 2), Slo{.ttft_ms = 150});
+  EXPECT_DOUBLE_EQ(summary.share_met, 0.5);
+  EXPECT_EQ(summary.cancelled, 1);
+  EXPECT_EQ(summary.stalled, 1);
+}
+
 TEST(Stats, QueueingIsWhatTheServerSaysOfThoseItSaysItOf) {
   Record waited = Answer(0, {10});
   waited.queue_ms = 4;
