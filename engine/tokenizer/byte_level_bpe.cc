@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "engine/tokenizer/merge.h"
+#include "engine/tokenizer/merge_table.h"
 #include "engine/tokenizer/pre_tokenizer.h"
 #include "engine/tokenizer/text_encoder.h"
 #include "engine/tokenizer/token_matcher.h"
@@ -57,17 +58,17 @@ const ByteAlphabet& Alphabet() {
   return alphabet;
 }
 
-uint64_t PairKey(int32_t left, int32_t right) {
-  return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
-}
-
 class ByteLevelBpe : public TextEncoder {
  public:
   static absl::StatusOr<std::unique_ptr<TextEncoder>> Create(const TokenizerData& data) {
     std::unique_ptr<ByteLevelBpe> encoder(new ByteLevelBpe(data));
     NIBBLE_ASSIGN_OR_RETURN(encoder->pre_tokenizer_, PreTokenizer::Create(data.pre));
     const TokenIds token_ids = encoder->IndexTokens();
-    NIBBLE_RETURN_IF_ERROR(encoder->IndexMerges(token_ids));
+    const auto id_of = [&token_ids](std::string_view token) {
+      const auto found = token_ids.find(token);
+      return found == token_ids.end() ? -1 : found->second;
+    };
+    NIBBLE_ASSIGN_OR_RETURN(encoder->merges_, MergeTable::Create(data.merges, id_of));
     if (encoder->pre_tokenizer_->whole_words_first()) encoder->IndexWords(token_ids);
     return encoder;
   }
@@ -116,26 +117,6 @@ class ByteLevelBpe : public TextEncoder {
     return token_ids;
   }
 
-  absl::Status IndexMerges(const TokenIds& token_ids) {
-    merges_.reserve(data_.merges.size());
-    for (size_t rank = 0; rank < data_.merges.size(); ++rank) {
-      const std::string& merge = data_.merges[rank];
-      const size_t space = merge.find(' ', 1);
-      if (space == std::string::npos) return BadMerge(rank);
-      const auto left = token_ids.find(std::string_view(merge).substr(0, space));
-      const auto right = token_ids.find(std::string_view(merge).substr(space + 1));
-      const auto both = token_ids.find(absl::StrCat(merge.substr(0, space), merge.substr(space + 1)));
-      if (left == token_ids.end() || right == token_ids.end() || both == token_ids.end()) return BadMerge(rank);
-      merges_.try_emplace(PairKey(left->second, right->second), Merge{both->second, static_cast<double>(rank)});
-    }
-    return absl::OkStatus();
-  }
-
-  static absl::Status BadMerge(size_t rank) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("tokenizer merge ", rank, " does not name two tokens whose joint is a token"));
-  }
-
   void IndexWords(const TokenIds& token_ids) {
     for (const auto& [token, id] : token_ids) {
       if (TypeOf(data_, id) == TokenType::kNormal) words_.try_emplace(Alphabet().Read(token), id);
@@ -159,18 +140,16 @@ class ByteLevelBpe : public TextEncoder {
       const int32_t id = byte_ids_[static_cast<uint8_t>(word[i])];
       if (id >= 0) pass.symbols.push_back({id, static_cast<uint32_t>(i), 1});
     }
-    MergeSymbols(pass.symbols, pass.scratch, [this](const Symbol& left, const Symbol& right) {
-      const auto merge = merges_.find(PairKey(left.id, right.id));
-      return merge == merges_.end() ? Merge{} : merge->second;
-    });
+    MergeSymbols(pass.symbols, pass.scratch,
+                 [this](const Symbol& left, const Symbol& right) { return merges_.Find(left.id, right.id); });
     for (const Symbol& symbol : pass.symbols) ids.push_back(symbol.id);
   }
 
   const TokenizerData& data_;
   std::unique_ptr<PreTokenizer> pre_tokenizer_;
   TokenMatcher user_defined_;
-  std::array<int32_t, 256> byte_ids_;                // -1: the vocabulary lacks this byte
-  absl::flat_hash_map<uint64_t, Merge> merges_;      // by PairKey
+  std::array<int32_t, 256> byte_ids_;  // -1: the vocabulary lacks this byte
+  MergeTable merges_;
   absl::flat_hash_map<std::string, int32_t> words_;  // bytes of whole tokens; filled only where they come first
 };
 

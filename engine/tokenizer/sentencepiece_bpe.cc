@@ -1,12 +1,15 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <deque>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/tokenizer/merge.h"
+#include "engine/tokenizer/merge_table.h"
 #include "engine/tokenizer/text_encoder.h"
 #include "engine/tokenizer/token_matcher.h"
 #include "engine/tokenizer/utf8.h"
@@ -52,23 +55,29 @@ int ByteOf(std::string_view token) {
 class SentencePieceBpe : public TextEncoder {
  public:
   static absl::StatusOr<std::unique_ptr<TextEncoder>> Create(const TokenizerData& data) {
-    if (data.scores.size() != data.tokens.size()) {
+    if (data.merges.empty() && data.scores.size() != data.tokens.size()) {
       return absl::FailedPreconditionError(
           absl::StrCat("tokenizer has ", data.tokens.size(), " tokens but ", data.scores.size(), " scores"));
     }
     std::unique_ptr<SentencePieceBpe> encoder(new SentencePieceBpe(data));
     NIBBLE_RETURN_IF_ERROR(encoder->IndexTokens());
+    const auto id_of = [&encoder](std::string_view token) { return encoder->IdOf(token); };
+    NIBBLE_ASSIGN_OR_RETURN(encoder->merges_, MergeTable::Create(data.merges, id_of));
     return encoder;
   }
 
   void Append(std::string_view text, std::vector<int32_t>& ids) const override {
     if (text.empty()) return;
-    const std::string spelled = SpellSpaces(data_.add_space_prefix, text);
-    const std::string_view all = spelled;
+    // SentencePiece finds user-defined tokens where spaces are spelled already, `tokenizers` in the text as it is.
+    const bool by_rank = !merges_.empty();
+    const std::string spelled = by_rank ? std::string() : SpellSpaces(data_.add_space_prefix, text);
+    const std::string_view all = by_rank ? text : spelled;
     Pass pass;
     for (size_t position = 0; position < all.size();) {
       const TokenMatcher::Match match = user_defined_.Find(all, position);
-      AppendStretch(all.substr(position, match.begin - position), pass, ids);
+      const std::string_view stretch = all.substr(position, match.begin - position);
+      AppendStretch(by_rank && !stretch.empty() ? pass.Keep(SpellSpaces(data_.add_space_prefix, stretch)) : stretch,
+                    pass, ids);
       if (match.id >= 0) ids.push_back(match.id);
       position = match.end;
     }
@@ -83,6 +92,9 @@ class SentencePieceBpe : public TextEncoder {
  private:
   // What one call of Append keeps between words.
   struct Pass {
+    std::string_view Keep(std::string text) { return kept.emplace_back(std::move(text)); }
+
+    std::deque<std::string> kept;  // the cache points into it
     WordCache cache;
     std::vector<Symbol> symbols;
     std::vector<Merge> scratch;
@@ -101,7 +113,10 @@ class SentencePieceBpe : public TextEncoder {
           NoteInnerSpaces(token);
           break;
         case TokenType::kUserDefined:
-          user_defined_.Add(SpellSpaces(false, token), id);
+          user_defined_.Add(data_.merges.empty() ? SpellSpaces(false, token) : token, id);
+          if (data_.merges.empty()) break;
+          pieces_.try_emplace(token, id);  // which merges may be of
+          NoteInnerSpaces(token);
           break;
         case TokenType::kByte:
           if (ByteOf(token) < 0) return absl::FailedPreconditionError(absl::StrCat("token ", i, " is no byte token"));
@@ -140,8 +155,8 @@ class SentencePieceBpe : public TextEncoder {
       i += length;
     }
     MergeSymbols(pass.symbols, pass.scratch, [this, word](const Symbol& left, const Symbol& right) {
-      const int32_t id = IdOf(word.substr(left.begin, left.length + right.length));
-      return id < 0 ? Merge{} : Merge{id, -static_cast<double>(data_.scores[static_cast<size_t>(id)])};
+      return merges_.empty() ? ByScore(word.substr(left.begin, left.length + right.length))
+                             : merges_.Find(left.id, right.id);
     });
     const size_t first = ids.size();
     for (const Symbol& symbol : pass.symbols) {
@@ -151,6 +166,11 @@ class SentencePieceBpe : public TextEncoder {
         AppendBytes(word.substr(symbol.begin, symbol.length), first, ids);
       }
     }
+  }
+
+  Merge ByScore(std::string_view joint) const {
+    const int32_t id = IdOf(joint);
+    return id < 0 ? Merge{} : Merge{id, -static_cast<double>(data_.scores[static_cast<size_t>(id)])};
   }
 
   int32_t IdOf(std::string_view piece) const {
@@ -169,8 +189,9 @@ class SentencePieceBpe : public TextEncoder {
   }
 
   const TokenizerData& data_;
-  absl::flat_hash_map<std::string_view, int32_t> pieces_;  // normal tokens; keys point into data_
-  TokenMatcher user_defined_;                              // spaces spelled
+  absl::flat_hash_map<std::string_view, int32_t> pieces_;  // what merging may give; keys point into data_
+  MergeTable merges_;                                      // empty: by score
+  TokenMatcher user_defined_;                              // by score: spaces spelled
   std::array<int32_t, 256> byte_ids_;                      // -1: no such byte token
   std::array<bool, 256> joins_space_ = {};                 // [b]: some token holds byte b followed by a spelled space
 };

@@ -29,9 +29,10 @@ class TextEncoder {
 // keeps every byte. Invalid UTF-8 is encoded byte by byte. FAILED_PRECONDITION for a merge of unknown tokens.
 absl::StatusOr<std::unique_ptr<TextEncoder>> MakeByteLevelBpe(const TokenizerData& data);
 
-// SentencePiece's BPE (Kudo and Richardson, arXiv 1808.06226): spaces spelled U+2581, merges by score, characters
-// without a token by their bytes. Bytes that are not UTF-8 become byte tokens. `add_space_prefix` puts a space before
-// each stretch of text. Unused pieces take no part. FAILED_PRECONDITION where scores do not match the tokens.
+// SentencePiece's BPE (Kudo and Richardson, arXiv 1808.06226): spaces spelled U+2581, merges by score (or by rank,
+// where the data have merges, as files of the `tokenizers` library do), characters without a token by their bytes.
+// Bytes that are not UTF-8 become byte tokens. `add_space_prefix` puts a space before each stretch of text. Unused
+// pieces take no part. FAILED_PRECONDITION where scores do not match the tokens, and for a merge of unknown tokens.
 absl::StatusOr<std::unique_ptr<TextEncoder>> MakeSentencePieceBpe(const TokenizerData& data);
 
 // The type of a token: normal where the file states none.

@@ -37,6 +37,7 @@ absl::Status CheckData(const TokenizerData& data) {
   NIBBLE_RETURN_IF_ERROR(CheckId("eos", data.eos, num_tokens));
   NIBBLE_RETURN_IF_ERROR(CheckId("eot", data.eot, num_tokens));
   NIBBLE_RETURN_IF_ERROR(CheckId("unknown", data.unknown, num_tokens));
+  for (const int32_t id : data.end_ids) NIBBLE_RETURN_IF_ERROR(CheckId("end", id, num_tokens));
   return CheckId("pad", data.pad, num_tokens);
 }
 
@@ -56,6 +57,7 @@ class ModelTokenizer : public Tokenizer {
     for (int32_t id : {data_.eos, data_.eot}) {
       if (id >= 0) ends_.push_back(id);
     }
+    ends_.insert(ends_.end(), data_.end_ids.begin(), data_.end_ids.end());
     std::sort(ends_.begin(), ends_.end());
     ends_.erase(std::unique(ends_.begin(), ends_.end()), ends_.end());
     return absl::OkStatus();

@@ -132,7 +132,8 @@ TEST(Tokenizer, DataThatContradictsItselfIsRefused) {
   refused([](TokenizerData& d) { d.bos = -2; }, broken, "bos id");
   refused([](TokenizerData& d) { d.merges[3] = "nospace"; }, broken, "merge 3");
   refused([](TokenizerData& d) { d.merges[4] = "no such"; }, broken, "merge 4");
-  refused([](TokenizerData& d) { d.style = TokenizerData::Style::kSentencePiece; }, broken, "scores");
+  refused([](TokenizerData& d) { d.style = TokenizerData::Style::kSentencePiece, d.merges.clear(); }, broken, "scores");
+  refused([](TokenizerData& d) { d.end_ids = {1, 1 << 20}; }, broken, "end id");
 }
 
 TEST(Tokenizer, ABadByteTokenIsRefused) {
