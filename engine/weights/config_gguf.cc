@@ -4,26 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "engine/weights/architecture.h"
 #include "engine/weights/byte_reader.h"
 #include "engine/weights/gguf_value.h"
-#include "engine/weights/tensors_gguf.h"
+#include "engine/weights/tensor_table.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {
 namespace {
-
-struct Architecture {
-  std::string_view name;
-  unsigned bit;
-  bool rope_interleaved;  // Q and K rows of the file are permuted for it
-};
-
-constexpr Architecture kArchitectures[] = {
-    {"llama", kLlama, true},
-    {"qwen2", kQwen2, false},
-    {"qwen3", kQwen3, false},
-    {"gemma3", kGemma3, false},
-};
 
 // Keys of features that are not implemented, and the values with which they do nothing.
 struct NeutralKey {
@@ -100,15 +88,15 @@ class Keys {
   std::string prefix_;
 };
 
-absl::StatusOr<const Architecture*> FindArchitecture(const GgufFile& file) {
+absl::StatusOr<const Architecture*> ReadArchitecture(const GgufFile& file) {
   const GgufValue* value = file.Find("general.architecture");
   if (value == nullptr) {
     return FormatError("key \"general.architecture\"", GgufFile::metadata_offset(), "is missing");
   }
   NIBBLE_ASSIGN_OR_RETURN(const std::string_view name, AsString(*value));
+  if (const Architecture* found = FindArchitecture(name); found != nullptr) return found;
   std::string known;
   for (const Architecture& architecture : kArchitectures) {
-    if (architecture.name == name) return &architecture;
     known += (known.empty() ? "" : ", ") + std::string(architecture.name);
   }
   return ValueError(*value, Quoted(name) + " is not supported; known are " + known);
@@ -238,7 +226,7 @@ absl::Status ReadRopeFactors(const GgufFile& file, ModelConfig* config) {
 }  // namespace
 
 absl::StatusOr<ModelConfig> ConfigFromGguf(const GgufFile& file) {
-  NIBBLE_ASSIGN_OR_RETURN(const Architecture* architecture, FindArchitecture(file));
+  NIBBLE_ASSIGN_OR_RETURN(const Architecture* architecture, ReadArchitecture(file));
   ModelConfig config;
   config.architecture = architecture->name;
   const Keys keys(file, architecture->name);

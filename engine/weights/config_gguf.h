@@ -2,26 +2,15 @@
 #ifndef NIBBLE_ENGINE_WEIGHTS_CONFIG_GGUF_H_
 #define NIBBLE_ENGINE_WEIGHTS_CONFIG_GGUF_H_
 
-#include <cstdint>
-
 #include "absl/status/statusor.h"
 #include "engine/weights/gguf.h"
 #include "engine/weights/model_config.h"
 
 namespace nibble::engine {
 
-// Limits of every architecture. A file at the limit is accepted, one past it is refused.
-inline constexpr int64_t kMaxLayers = 512;
-inline constexpr int64_t kMaxHeads = 1024;
-inline constexpr int64_t kMaxHeadDim = 1024;
-inline constexpr int64_t kMaxHiddenSize = 1 << 17;
-inline constexpr int64_t kMaxIntermediateSize = 1 << 20;
-inline constexpr int64_t kMaxVocabSize = 1 << 22;
-inline constexpr int64_t kMaxContextLength = 1 << 24;
-
 // FAILED_PRECONDITION names the key or tensor and its offset for: an architecture that is not known; a key that is
 // missing, of the wrong type or out of range; a key or a tensor that changes the answer in a way not implemented
-// (experts, YaRN, biases, …); a required tensor that is absent; a shape that is not the table's (tensors_gguf.h).
+// (experts, YaRN, biases, …); a required tensor that is absent; a shape that is not the table's (tensor_table.h).
 // Tensors of other names, outside the layers, are ignored.
 absl::StatusOr<ModelConfig> ConfigFromGguf(const GgufFile& file);
 

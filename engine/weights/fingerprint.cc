@@ -25,7 +25,8 @@ void AddTensor(const Tensor& tensor, Sha256* hash) {
   AddNumber(tensor.shape.size(), hash);
   for (const int64_t dim : tensor.shape) AddNumber(static_cast<uint64_t>(dim), hash);
   AddNumber(tensor.data.size(), hash);
-  hash->Add(tensor.data);
+  const auto row_bytes = static_cast<size_t>(tensor.row_bytes());
+  for (int64_t i = 0; i < tensor.rows(); ++i) hash->Add({tensor.row(i), row_bytes});
 }
 
 }  // namespace

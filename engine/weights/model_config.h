@@ -9,6 +9,15 @@
 
 namespace nibble::engine {
 
+// Limits of every architecture. A file at the limit is accepted, one past it is refused.
+inline constexpr int64_t kMaxLayers = 512;
+inline constexpr int64_t kMaxHeads = 1024;
+inline constexpr int64_t kMaxHeadDim = 1024;
+inline constexpr int64_t kMaxHiddenSize = 1 << 17;
+inline constexpr int64_t kMaxIntermediateSize = 1 << 20;
+inline constexpr int64_t kMaxVocabSize = 1 << 22;
+inline constexpr int64_t kMaxContextLength = 1 << 24;
+
 struct ModelConfig {
   std::string architecture;  // "llama", "qwen2", "qwen3", "gemma3"
   std::string name;          // general.name, for people; may be empty

@@ -1,8 +1,10 @@
 #include "engine/weights/model_file.h"
 
+#include <filesystem>
 #include <utility>
 
 #include "engine/weights/config_gguf.h"
+#include "engine/weights/folder_hf.h"
 #include "engine/weights/gguf.h"
 #include "engine/weights/gguf_source.h"
 #include "engine/weights/mapped_file.h"
@@ -21,6 +23,8 @@ absl::StatusOr<ModelFile> ParseModelFile(absl::Span<const std::byte> bytes, std:
 }
 
 absl::StatusOr<ModelFile> OpenModelFile(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return OpenModelFolder(path);
   NIBBLE_ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file, MappedFile::Open(path));
   return ParseModelFile(file->bytes(), file);
 }

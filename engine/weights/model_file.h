@@ -1,4 +1,4 @@
-// Opens a model file, whatever its container, and proves it before anything is allocated for it.
+// Opens a model, a GGUF file or a Hugging Face folder, and proves it before anything is allocated for it.
 #ifndef NIBBLE_ENGINE_WEIGHTS_MODEL_FILE_H_
 #define NIBBLE_ENGINE_WEIGHTS_MODEL_FILE_H_
 
@@ -17,13 +17,13 @@ namespace nibble::engine {
 struct ModelFile {
   ModelConfig config;
   TokenizerData tokenizer;
-  std::unique_ptr<WeightSource> weights;  // owns the mapping
+  std::unique_ptr<WeightSource> weights;  // owns the mappings
 };
 
-// Chooses the container by its magic. FAILED_PRECONDITION names the field and the offset of what is wrong in the file;
-// NOT_FOUND, PERMISSION_DENIED and the like come from the system.
+// A folder is a checkpoint (folder_hf.h), a file a GGUF file. FAILED_PRECONDITION names the field and the offset of
+// what is wrong; NOT_FOUND, PERMISSION_DENIED and the like come from the system.
 absl::StatusOr<ModelFile> OpenModelFile(const std::string& path);
-// The same from memory. `owner` keeps `bytes` alive for as long as the weights are; nullptr if the caller does.
+// A GGUF file from memory. `owner` keeps `bytes` alive for as long as the weights are; nullptr if the caller does.
 absl::StatusOr<ModelFile> ParseModelFile(absl::Span<const std::byte> bytes, std::shared_ptr<const void> owner);
 
 }  // namespace nibble::engine

@@ -1,44 +1,17 @@
 #include "engine/weights/safetensors_header.h"
 
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "engine/weights/byte_reader.h"
+#include "engine/weights/tracked_iterator.h"
 
 namespace nibble::engine {
 namespace {
 
 constexpr char kMetadataKey[] = "__metadata__";
-
-// Walks over text and tells how far the parser has come: its events carry no position.
-class TrackedIterator {
- public:
-  using iterator_category = std::forward_iterator_tag;
-  using value_type = char;
-  using difference_type = std::ptrdiff_t;
-  using pointer = const char*;
-  using reference = const char&;
-
-  TrackedIterator(const char* at, const char** seen) : at_(at), seen_(seen) {}
-  reference operator*() const { return *at_; }
-  TrackedIterator& operator++() {
-    *seen_ = ++at_;
-    return *this;
-  }
-  TrackedIterator operator++(int) {
-    const TrackedIterator before = *this;
-    ++*this;
-    return before;
-  }
-  friend bool operator!=(const TrackedIterator& a, const TrackedIterator& b) { return a.at_ != b.at_; }
-
- private:
-  const char* at_;
-  const char** seen_;
-};
 
 // The parser's events. Each returns false to stop it, status_ saying why. Only what may stand where the parser is gets
 // through, so the depth is that of the format.

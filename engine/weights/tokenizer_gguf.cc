@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/string_view.h"
 #include "engine/weights/byte_reader.h"
 #include "engine/weights/gguf_value.h"
+#include "engine/weights/vocabulary.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {
@@ -53,11 +53,6 @@ absl::Status ReadTokens(const GgufFile& file, int64_t vocab_size, TokenizerData*
   }
   data->tokens.assign(tokens.begin(), tokens.end());
   return absl::OkStatus();
-}
-
-bool IsByteToken(std::string_view token) {
-  return token.size() == 6 && token.starts_with("<0x") && absl::ascii_isxdigit(static_cast<unsigned char>(token[3])) &&
-         absl::ascii_isxdigit(static_cast<unsigned char>(token[4])) && token[5] == '>';
 }
 
 absl::Status CheckSize(const GgufValue& value, size_t size, const TokenizerData& data) {

@@ -10,9 +10,6 @@
 
 namespace nibble::engine {
 
-inline constexpr uint64_t kMaxTokenBytes = 64 << 10;  // of one token of the vocabulary
-inline constexpr uint64_t kMaxChatTemplateBytes = 1 << 20;
-
 // `vocab_size` is the rows of the embedding: the file's tokens must be as many. Proven: token lengths; sizes of types
 // and scores; types in range, scores finite; byte tokens spelled <0x00> … <0xFF>; every `tokenizer.ggml.*_token_id`
 // below vocab_size; both sides and the result of every merge in the vocabulary.

@@ -39,12 +39,6 @@ void ForBatchRows(WorkerPool& pool, absl::Span<const SequenceRows> batch, const 
   });
 }
 
-void DecodeTensorRow(const Tensor& tensor, int64_t row, float* out) {
-  const EncodingTraits& traits = TraitsOf(tensor.encoding);
-  const int64_t row_bytes = tensor.cols() / traits.block_elements * traits.block_bytes;
-  traits.decode(tensor.data.data() + row * row_bytes, absl::MakeSpan(out, tensor.cols()));
-}
-
 }  // namespace
 
 CpuBackend::CpuBackend(simd::Isa isa, WorkerPool& pool, const kv::RawForm& raw_form, const kv::PageCodec* codec)
@@ -60,7 +54,7 @@ absl::Span<const float> CpuBackend::LoadVector(absl::Span<const Tensor* const> p
   for (const Tensor* part : parts) {
     const size_t at = values->size();
     values->resize(at + part->cols());
-    DecodeTensorRow(*part, 0, values->data() + at);
+    DecodeRow(*part, 0, absl::MakeSpan(*values).subspan(at));
   }
   vectors_.push_back(std::move(values));
   return *vectors_.back();
@@ -79,7 +73,7 @@ absl::Status CpuBackend::AllocateKv(const KvShape& shape, const kv::CacheShape& 
 
 void CpuBackend::Embed(const Tensor& table, absl::Span<const int32_t> ids, float scale, View out) {
   ForRows(pool_, static_cast<int64_t>(ids.size()), [&](int64_t row) {
-    DecodeTensorRow(table, ids[row], out.row(row));
+    DecodeRow(table, ids[row], absl::MakeSpan(out.row(row), out.cols));
     if (scale != 1.0f) rows_.scale(scale, out.cols, out.row(row));
   });
 }

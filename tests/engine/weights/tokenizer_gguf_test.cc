@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/weights/vocabulary.h"
 #include "gtest/gtest.h"
 #include "kvcache/base/status_macros.h"
 #include "tests/base/status_matchers.h"

@@ -1,4 +1,4 @@
-#include "engine/weights/tensors_gguf.h"
+#include "engine/weights/tensor_table.h"
 
 #include <algorithm>
 #include <array>
@@ -29,24 +29,14 @@ Extents ExtentsOf(const ModelConfig& config) {
           config.rope_dims / 2};
 }
 
-std::string ShapeText(const std::vector<int64_t>& shape) {
-  std::string text;
-  for (const int64_t dim : shape) text += (text.empty() ? "[" : ", ") + std::to_string(dim);
-  return text + "]";
-}
-
 // Holds every tensor of the file against the table.
 class TensorCheck {
  public:
   TensorCheck(const GgufFile& file, const ModelConfig& config, unsigned architecture)
-      : file_(file),
-        config_(config),
-        architecture_(architecture),
-        extents_(ExtentsOf(config)),
-        known_(file.tensors().size()) {}
+      : file_(file), config_(config), architecture_(architecture), known_(file.tensors().size()) {}
 
   absl::Status Run() {
-    for (const TensorRule& rule : kGgufTensors) {
+    for (const TensorRule& rule : kTensorTable) {
       if ((rule.architectures & architecture_) != 0) NIBBLE_RETURN_IF_ERROR(CheckRule(rule));
     }
     return CheckUnknown();
@@ -66,8 +56,7 @@ class TensorCheck {
     if (tensor == nullptr && !rule.required) return absl::OkStatus();
     if (tensor == nullptr) return FormatError("tensor " + Quoted(name), file_.tensor_table_offset(), "is missing");
     known_[static_cast<size_t>(tensor - file_.tensors().data())] = true;
-    std::vector<int64_t> shape = {extents_[static_cast<size_t>(rule.outer)]};
-    if (rule.inner != Extent::kNone) shape.push_back(extents_[static_cast<size_t>(rule.inner)]);
+    const std::vector<int64_t> shape = ShapeOf(rule, config_);
     if (tensor->shape == shape) return absl::OkStatus();
     return FormatError("tensor " + Quoted(name), tensor->entry_offset,
                        "has shape " + ShapeText(tensor->shape) + ", not " + ShapeText(shape));
@@ -87,11 +76,23 @@ class TensorCheck {
   const GgufFile& file_;
   const ModelConfig& config_;
   const unsigned architecture_;
-  const Extents extents_;
   std::vector<bool> known_;  // by index of file_.tensors()
 };
 
 }  // namespace
+
+std::vector<int64_t> ShapeOf(const TensorRule& rule, const ModelConfig& config) {
+  const Extents extents = ExtentsOf(config);
+  std::vector<int64_t> shape = {extents[static_cast<size_t>(rule.outer)]};
+  if (rule.inner != Extent::kNone) shape.push_back(extents[static_cast<size_t>(rule.inner)]);
+  return shape;
+}
+
+std::string ShapeText(absl::Span<const int64_t> shape) {
+  std::string text = "[";
+  for (const int64_t dim : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(dim);
+  return text + "]";
+}
 
 absl::Status CheckTensors(const GgufFile& file, const ModelConfig& config, unsigned architecture) {
   return TensorCheck(file, config, architecture).Run();
