@@ -25,13 +25,20 @@ absl::StatusOr<std::shared_ptr<const kv::Calibration>> CalibrationFor(const Load
   return nullptr;
 }
 
+// A file's without its extension; a folder's as it is, for what looks like an extension is part of it ("Qwen2.5-0.5B").
+std::string NameOf(const std::filesystem::path& path) {
+  if (!std::filesystem::is_directory(path)) return path.stem().string();
+  const std::filesystem::path folder = std::filesystem::absolute(path).lexically_normal();
+  return (folder.has_filename() ? folder : folder.parent_path()).filename().string();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ServedModel>> LoadModel(const LoadOptions& options) {
   auto model = std::make_unique<ServedModel>();
   NIBBLE_ASSIGN_OR_RETURN(engine::ModelFile file, engine::OpenModelFile(options.path));
   model->file = std::make_unique<engine::ModelFile>(std::move(file));
-  model->name = options.served_name.empty() ? std::filesystem::path(options.path).stem().string() : options.served_name;
+  model->name = options.served_name.empty() ? NameOf(options.path) : options.served_name;
   model->architecture = model->file->config.architecture;
   model->kv_codec = options.engine.kv_codec;
   model->chat_template = engine::ChatTemplate::Compile(model->file->tokenizer);

@@ -13,7 +13,7 @@ namespace nibble::server {
 
 struct LoadOptions {
   std::string path;
-  std::string served_name;     // empty: the file's name without directory and extension
+  std::string served_name;     // empty: the name of the file, without extension, or of the folder
   std::string kv_calibration;  // path; empty: none
   engine::EngineOptions engine;
 };

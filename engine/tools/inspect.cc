@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -11,7 +12,9 @@
 #include "engine/tools/inspect_calibration.h"
 #include "engine/tools/inspect_line.h"
 #include "engine/weights/byte_reader.h"
+#include "engine/weights/folder_hf.h"
 #include "engine/weights/gguf.h"
+#include "engine/weights/gguf_source.h"
 #include "engine/weights/mapped_file.h"
 #include "engine/weights/model_file.h"
 #include "engine/weights/regular_file.h"
@@ -32,11 +35,18 @@ void PrintContainer(const GgufFile& file, std::ostream& out) {
   Line(out, "tensors", absl::StrFormat("%d", file.tensors().size()));
 }
 
-void PrintTensors(const GgufFile& file, std::ostream& out) {
+void PrintFolder(const WeightSource& weights, std::ostream& out) {
+  uint64_t bytes = 0;
+  for (const Tensor& tensor : weights.tensors()) bytes += tensor.data.size();
+  Line(out, "container", "Hugging Face folder, " + Mebibytes(bytes));
+  Line(out, "tensors", absl::StrFormat("%d", weights.tensors().size()));
+}
+
+void PrintTensors(const WeightSource& weights, std::ostream& out) {
   for (const EncodingTraits& traits : AllEncodings()) {
     uint64_t tensors = 0, bytes = 0, elements = 0;
-    for (const GgufTensor& tensor : file.tensors()) {
-      if (tensor.traits != &traits) continue;
+    for (const Tensor& tensor : weights.tensors()) {
+      if (tensor.encoding != traits.encoding) continue;
       ++tensors;
       bytes += tensor.data.size();
       elements +=
@@ -110,16 +120,32 @@ absl::StatusOr<bool> IsSafetensors(const std::string& path) {
   return size == sizeof(start) && start[8] == '{' && std::string_view(start, 4) != "GGUF";
 }
 
-}  // namespace
-
-absl::Status Inspect(const std::string& path, std::ostream& out) {
-  NIBBLE_ASSIGN_OR_RETURN(const bool safetensors, IsSafetensors(path));
-  if (safetensors) return InspectCalibration(path, out);
+// Tells of the container what was proven of it even where the model is refused.
+absl::StatusOr<ModelFile> OpenGguf(const std::string& path, std::ostream& out) {
   NIBBLE_ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> mapped, MappedFile::Open(path));
   NIBBLE_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(mapped->bytes()));
   PrintContainer(file, out);
-  PrintTensors(file, out);
-  NIBBLE_ASSIGN_OR_RETURN(const ModelFile model, ParseModelFile(mapped->bytes(), mapped));
+  PrintTensors(*MakeGgufSource(file, nullptr), out);
+  return ParseModelFile(mapped->bytes(), mapped);
+}
+
+absl::StatusOr<ModelFile> OpenFolder(const std::string& path, std::ostream& out) {
+  NIBBLE_ASSIGN_OR_RETURN(ModelFile model, OpenModelFolder(path));
+  PrintFolder(*model.weights, out);
+  PrintTensors(*model.weights, out);
+  return model;
+}
+
+}  // namespace
+
+absl::Status Inspect(const std::string& path, std::ostream& out) {
+  std::error_code error;
+  const bool is_folder = std::filesystem::is_directory(path, error);
+  if (!is_folder) {
+    NIBBLE_ASSIGN_OR_RETURN(const bool safetensors, IsSafetensors(path));
+    if (safetensors) return InspectCalibration(path, out);
+  }
+  NIBBLE_ASSIGN_OR_RETURN(const ModelFile model, is_folder ? OpenFolder(path, out) : OpenGguf(path, out));
   PrintConfig(model.config, out);
   PrintTokenizer(model.tokenizer, out);
   return absl::OkStatus();

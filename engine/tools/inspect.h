@@ -1,4 +1,4 @@
-// `nibble inspect FILE`: what a model file or a KV calibration holds, for people.
+// `nibble inspect FILE`: what a model (a GGUF file or a folder) or a KV calibration holds, for people.
 #ifndef NIBBLE_ENGINE_TOOLS_INSPECT_H_
 #define NIBBLE_ENGINE_TOOLS_INSPECT_H_
 

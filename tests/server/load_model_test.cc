@@ -1,10 +1,11 @@
-// What LoadModel makes of a calibration.
+// What LoadModel makes of a calibration, and of a folder.
 #include "server/load_model.h"
 
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 
 #include "engine/models/kv_codec_model.h"
@@ -13,6 +14,8 @@
 #include "engine/weights/model_file.h"
 #include "gtest/gtest.h"
 #include "tests/base/status_matchers.h"
+#include "tests/engine/weights/gguf_builder.h"
+#include "tests/engine/weights/hf_folder.h"
 #include "tests/law1/random_calibration.h"
 
 namespace nibble::server {
@@ -23,6 +26,11 @@ using testing::HasSubstr;
 
 std::string ModelPath(const std::string& name) {
   return std::string(NIBBLE_TESTS_DIR) + "/golden/logits/" + name + ".gguf";
+}
+
+std::string FileBytes(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 class LoadModelTest : public testing::Test {
@@ -73,6 +81,24 @@ TEST_F(LoadModelTest, AFileThatCannotServeIsRefusedWhateverTheCodec) {
   }
   EXPECT_THAT(Load("tiny-llama-f32", "klt3", calibration_), StatusIs(refused, HasSubstr("klt3, only for klt2")));
   EXPECT_THAT(Load("tiny-llama-f32", "f16", calibration_), IsOk());
+}
+
+TEST_F(LoadModelTest, AFolderServesUnderItsWholeName) {
+  const std::string bytes = FileBytes(ModelPath("tiny-qwen2-bf16"));
+  const engine::WrittenFolder folder(engine::HfFolderFrom(*engine::GgufFile::Parse(engine::AsBytes(bytes))),
+                                     "Tiny-2.5-0.1B");
+  const std::string name = std::filesystem::path(folder.path()).filename().string();  // with the process
+  LoadOptions options;
+  options.engine.kv_memory_bytes = 4 << 20;
+  for (const char* end : {"", "/", "/."}) {
+    options.path = folder.path() + end;
+    const auto model = LoadModel(options);
+    ASSERT_THAT(model, IsOk());
+    EXPECT_EQ((*model)->name, name);
+    EXPECT_EQ((*model)->architecture, "qwen2");
+  }
+  options.path = ModelPath("tiny-qwen2-bf16");
+  EXPECT_EQ((*LoadModel(options))->name, "tiny-qwen2-bf16");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/base/status_matchers.h"
+#include "tests/engine/weights/hf_folder.h"
 #include "tests/engine/weights/tiny_gguf.h"
 
 namespace nibble::engine {
@@ -57,6 +58,16 @@ TEST_F(InspectTest, TellsOfLlamaFiles) {
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("frequency factors"), HasSubstr("interleaved"), HasSubstr("own head")));
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("byte-level BPE \"smollm\", 6 tokens, 1 merges"), HasSubstr("none")));
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("\"\\x1b[2Jname\""), Not(HasSubstr("\x1b"))));
+}
+
+TEST_F(InspectTest, TellsOfFolders) {
+  const std::string bytes = TinyGguf("qwen3").Build();
+  const WrittenFolder folder(HfFolderFrom(*GgufFile::Parse(AsBytes(bytes))), "inspect");
+  ASSERT_THAT(Inspect(folder.path(), out_), IsOk());
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("Hugging Face folder"), ContainsRegex("f32 +24 of"), HasSubstr("qwen3")));
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("2 of width 8, inner 12"), HasSubstr("6 tokens, 1 merges")));
+  folder.Write("config.json", "{}");
+  EXPECT_THAT(Inspect(folder.path(), out_), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("model_type")));
 }
 
 TEST_F(InspectTest, TellsTheContainerOfAModelThatIsNotSupported) {
