@@ -113,9 +113,9 @@ constexpr ExactRow kExact[] = {
     {Encoding::kQ8_0, {8, false, true}, ReadQ8_0},
 };
 
-const ExactRow* FindExact(Encoding encoding) {
+const ExactRow* FindExact(const Tensor& tensor) {
   for (const ExactRow& row : kExact) {
-    if (row.encoding == encoding) return &row;
+    if (row.encoding == tensor.encoding && tensor.delta == nullptr) return &row;
   }
   return nullptr;
 }
@@ -160,17 +160,17 @@ void RoundRow(absl::Span<const float> values, GroupRounding rounding, GroupRow o
 
 }  // namespace
 
-GroupFormat FormatOf(Encoding encoding, GroupRounding rounding) {
+GroupFormat FormatOf(const Tensor& tensor, GroupRounding rounding) {
   if (rounding == GroupRounding::kToW4) return {4, true, true};
-  const ExactRow* exact = FindExact(encoding);
+  const ExactRow* exact = FindExact(tensor);
   if (rounding == GroupRounding::kAsInFile && exact != nullptr) return exact->format;
   return {8, false, true};
 }
 
 void ReadGroupRow(const Tensor& tensor, int64_t row, GroupRounding rounding, absl::Span<float> scratch, GroupRow out) {
-  const ExactRow* exact = FindExact(tensor.encoding);
+  const ExactRow* exact = FindExact(tensor);
   // A file's own codes are kept wherever the asked format can hold them.
-  if (exact != nullptr && exact->format == FormatOf(tensor.encoding, rounding)) {
+  if (exact != nullptr && exact->format == FormatOf(tensor, rounding)) {
     ReadExactRow(*exact, tensor, row, out);
     return;
   }

@@ -25,7 +25,8 @@ struct GroupFormat {
 
 enum class GroupRounding { kAsInFile, kToW8, kToW4 };
 
-GroupFormat FormatOf(Encoding encoding, GroupRounding rounding);
+// A tensor with a delta has no codes of its own: it is rounded as one in float is.
+GroupFormat FormatOf(const Tensor& tensor, GroupRounding rounding);
 
 // One row of a matrix. codes: [groups * 32]; scales, mins: [groups]. Past the row's end the codes stand for 0.0 where
 // the group is rounded here; they are never seen, since inputs past the end meet zero activations.

@@ -4,6 +4,7 @@
 #include "engine/tools/bench.h"
 #include "engine/tools/calibrate.h"
 #include "engine/tools/command.h"
+#include "engine/tools/delta.h"
 #include "engine/tools/eval.h"
 #include "engine/tools/generate.h"
 #include "engine/tools/inspect.h"
@@ -28,7 +29,7 @@ std::vector<Command> OfflineCommands() {
        0,
        RunGenerate},
       {"inspect",
-       "Prints what a model (a GGUF file or a Hugging Face folder) or a KV calibration holds.",
+       "Prints what a model (a GGUF file or a Hugging Face folder), a KV calibration or a delta holds.",
        "FILE",
        {},
        1,
@@ -57,6 +58,15 @@ std::vector<Command> OfflineCommands() {
        0,
        0,
        RunCalibrate},
+      {"delta",
+       "Makes a 1-bit delta of a fine-tune and its base (compress), or checks one (verify).",
+       "compress --base MODEL --tuned MODEL --out F [--planes N] [--scales matrix|row] | verify --base MODEL --adapter "
+       "F "
+       "[--tuned MODEL [--text F]]",
+       {"base", "tuned", "adapter", "out", "planes", "scales", "text", "context", "chunks", "threads"},
+       1,
+       1,
+       RunDelta},
       {"bench",
        "Prefill and decode speed by batch, depth and cache codec, and the share of the machine's peaks.",
        "--model FILE [--prefill N] [--decode N] [--batch N,…] [--depth N,…] [--kv C,…] [--kv-calibration F] [--repeat "

@@ -44,6 +44,11 @@ ABSL_FLAG(std::vector<std::string>, retrieval, {},
           "instead of scoring the text: hide needles in prompts of these lengths and ask for them, a list of tokens");
 ABSL_FLAG(absl::optional<int32_t>, kv_window, absl::nullopt, "pages before a query's own that it reads raw");
 ABSL_FLAG(absl::optional<int32_t>, kv_sink, absl::nullopt, "first pages that every query reads raw");
+ABSL_FLAG(std::string, base, "", "model that a fine-tune started from: a GGUF file, or a Hugging Face folder");
+ABSL_FLAG(std::string, tuned, "", "the fine-tune: a GGUF file, or a Hugging Face folder");
+ABSL_FLAG(std::string, adapter, "", "file of `nibble delta compress`");
+ABSL_FLAG(int32_t, planes, 1, "sign planes: the second keeps what the first leaves, 1 or 2");
+ABSL_FLAG(std::string, scales, "matrix", "scales of the signs: one a matrix, or one a row");
 ABSL_FLAG(int32_t, repeat, 3, "runs of each row; the median counts");
 
 namespace nibble::engine {

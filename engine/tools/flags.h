@@ -38,6 +38,11 @@ ABSL_DECLARE_FLAG(std::vector<std::string>, batch);
 ABSL_DECLARE_FLAG(std::vector<std::string>, depth);
 ABSL_DECLARE_FLAG(std::vector<std::string>, retrieval);
 ABSL_DECLARE_FLAG(int32_t, repeat);
+ABSL_DECLARE_FLAG(std::string, base);
+ABSL_DECLARE_FLAG(std::string, tuned);
+ABSL_DECLARE_FLAG(std::string, adapter);
+ABSL_DECLARE_FLAG(int32_t, planes);
+ABSL_DECLARE_FLAG(std::string, scales);
 
 namespace nibble::engine {
 

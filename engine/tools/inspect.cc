@@ -7,9 +7,12 @@
 #include <memory>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_format.h"
+#include "engine/adapters/delta_file.h"
 #include "engine/tools/inspect_calibration.h"
+#include "engine/tools/inspect_delta.h"
 #include "engine/tools/inspect_line.h"
 #include "engine/weights/byte_reader.h"
 #include "engine/weights/folder_hf.h"
@@ -18,6 +21,7 @@
 #include "engine/weights/mapped_file.h"
 #include "engine/weights/model_file.h"
 #include "engine/weights/regular_file.h"
+#include "engine/weights/safetensors.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {
@@ -112,6 +116,15 @@ void PrintTokenizer(const TokenizerData& data, std::ostream& out) {
   Line(out, "chat_template", absl::StrFormat("%d bytes", data.chat_template.size()));
 }
 
+// Which of the two safetensors files of ours it is, its metadata say; a calibration where they do not, which then says
+// what is wrong.
+absl::Status InspectSafetensors(const std::string& path, std::ostream& out) {
+  NIBBLE_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, ReadFile(path, kMaxDeltaBytes));
+  const absl::StatusOr<SafetensorsFile> file = SafetensorsFile::Parse(bytes);
+  const std::string* const format = file.ok() ? file->FindMetadata("format") : nullptr;
+  return format != nullptr && *format == kDeltaFormat ? InspectDelta(path, out) : InspectCalibration(path, out);
+}
+
 // By its beginning: eight bytes of a length, then a JSON object. A GGUF file may have that brace too.
 absl::StatusOr<bool> IsSafetensors(const std::string& path) {
   NIBBLE_ASSIGN_OR_RETURN(const RegularFile file, RegularFile::Open(path));
@@ -143,7 +156,7 @@ absl::Status Inspect(const std::string& path, std::ostream& out) {
   const bool is_folder = std::filesystem::is_directory(path, error);
   if (!is_folder) {
     NIBBLE_ASSIGN_OR_RETURN(const bool safetensors, IsSafetensors(path));
-    if (safetensors) return InspectCalibration(path, out);
+    if (safetensors) return InspectSafetensors(path, out);
   }
   NIBBLE_ASSIGN_OR_RETURN(const ModelFile model, is_folder ? OpenFolder(path, out) : OpenGguf(path, out));
   PrintConfig(model.config, out);

@@ -1,4 +1,4 @@
-// `nibble inspect FILE`: what a model (a GGUF file or a folder) or a KV calibration holds, for people.
+// `nibble inspect FILE`: what a model (a GGUF file or a folder), a KV calibration or a delta holds, for people.
 #ifndef NIBBLE_ENGINE_TOOLS_INSPECT_H_
 #define NIBBLE_ENGINE_TOOLS_INSPECT_H_
 
@@ -9,9 +9,9 @@
 
 namespace nibble::engine {
 
-// Writes container, configuration, tensors by encoding and tokenizer to `out`, or what InspectCalibration does. Errors
-// are OpenModelFile's and ReadCalibration's; what was proven of a model before the error is written all the same. Text
-// from the file is escaped: it cannot drive a terminal.
+// Writes container, configuration, tensors by encoding and tokenizer to `out`, or what InspectCalibration or
+// InspectDelta does. Errors are theirs and OpenModelFile's; what was proven of a model before the error is written all
+// the same. Text from the file is escaped: it cannot drive a terminal.
 absl::Status Inspect(const std::string& path, std::ostream& out);
 
 }  // namespace nibble::engine

@@ -17,6 +17,14 @@
 
 namespace nibble::engine {
 
+// What is added to the values that a file stores. Immutable while tensors point to it.
+class RowDelta {
+ public:
+  virtual ~RowDelta() = default;
+  // values: [cols], of row `row` in Tensor::row's order.
+  virtual void AddTo(int64_t row, absl::Span<float> values) const = 0;
+};
+
 struct Tensor {
   std::string name;
   Encoding encoding = Encoding::kF32;
@@ -26,6 +34,7 @@ struct Tensor {
   // How many rows (a head's) the data have as two halves one after the other, of which row() takes one each in turn: so
   // Hugging Face's llama checkpoints keep the pairs of Q and K that rotate together. 0: the data are in row()'s order.
   int64_t halved_rows = 0;
+  const RowDelta* delta = nullptr;  // of DecodeRow's values; not of row()'s bytes
 
   int64_t cols() const { return shape.back(); }
   int64_t rows() const;  // product of all but the last
@@ -43,6 +52,7 @@ struct Tensor {
 // The values of one row. REQUIRES: i < tensor.rows(); out: [cols].
 inline void DecodeRow(const Tensor& tensor, int64_t i, absl::Span<float> out) {
   TraitsOf(tensor.encoding).decode(tensor.row(i), out);
+  if (tensor.delta != nullptr) tensor.delta->AddTo(i, out);
 }
 
 class WeightSource {

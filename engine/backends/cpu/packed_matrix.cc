@@ -100,7 +100,7 @@ absl::StatusOr<Section> PackSection(const Tensor& tensor, WeightMode weights, Ac
                                     WorkerPool& pool) {
   Section section;
   section.f32 = weights == WeightMode::kF32 || activations == ActivationMode::kF32;
-  section.format = FormatOf(tensor.encoding, RoundingOf(weights));
+  section.format = FormatOf(tensor, RoundingOf(weights));
   section.num_outputs = tensor.rows();
   const int64_t groups = (tensor.cols() + kGroupSize - 1) / kGroupSize;
   section.panel_bytes = section.f32 ? tensor.cols() * kPanelOutputs * static_cast<int64_t>(sizeof(float))

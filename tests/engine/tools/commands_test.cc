@@ -2,16 +2,22 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "tests/engine/tools/run_nibble.h"
 #include "tests/engine/tools/tiny_model.h"
+#include "tests/engine/weights/gguf_builder.h"
+#include "tests/engine/weights/hf_folder.h"
 
 namespace nibble::engine {
 namespace {
 
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -29,6 +35,11 @@ class TemporaryText {
  private:
   const std::string path_;
 };
+
+std::string FileBytes(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
 
 const std::string kModel = TinyModelPath("tiny-llama-quantized");
 
@@ -69,6 +80,17 @@ TEST(Commands, WrongUsageExitsWithTwoAndOneLine) {
       {"bench", "--model", kModel, "--batch=0"},
       {"bench", "--model", kModel, "--depth=6144"},
       {"bench", "--model", kModel, "--depth=0", "--prefill=0", "--decode=0"},
+      {"delta"},
+      {"delta", "merge"},
+      {"delta", "compress", "--base", kModel, "--tuned", kModel},
+      {"delta", "compress", "--base", kModel, "--out=x"},
+      {"delta", "compress", "--base", kModel, "--tuned", "/nonexistent/model", "--out=x"},
+      {"delta", "compress", "--base", kModel, "--tuned", kModel, "--out=/nonexistent/x"},
+      {"delta", "compress", "--base", kModel, "--tuned", kModel, "--out=x", "--planes=3"},
+      {"delta", "compress", "--base", kModel, "--tuned", kModel, "--out=x", "--scales=column"},
+      {"delta", "verify", "--base", kModel},
+      {"delta", "verify", "--base", kModel, "--adapter=/nonexistent/x"},
+      {"delta", "verify", "--base", kModel, "--adapter", kModel, "--text", kModel},
       {"inspect"},
       {"inspect", "/nonexistent/model"},
   };
@@ -141,6 +163,41 @@ TEST(Commands, WhatCalibrateWritesServesEvalAndInspect) {
       {"eval", "--model", kModel, "--text", text.path(), "--context=256", "--kv=klt2,cq1", "--kv-calibration", out});
   EXPECT_EQ(scored.status, 0) << scored.err;
   std::remove(out.c_str());
+}
+
+// A tiny model and the same with some weights moved.
+TEST(Commands, ADeltaIsMadeVerifiedAndInspected) {
+  const std::string bytes = FileBytes(TinyModelPath("tiny-llama-f32"));
+  HfFolder folder = HfFolderFrom(*GgufFile::Parse(AsBytes(bytes)));
+  const WrittenFolder base(folder, "delta_base");
+  for (const char* name : {"model.layers.1.mlp.up_proj.weight", "model.norm.weight"}) {
+    SafetensorsTensor& tensor = folder.tensor(name);
+    std::vector<float> values(tensor.data.size() / sizeof(float));
+    std::memcpy(values.data(), tensor.data.data(), tensor.data.size());
+    for (size_t i = 0; i < values.size(); ++i) values[i] += i % 3 == 0 ? -0.03f : 0.03f;
+    folder.data.emplace_back(reinterpret_cast<const char*>(values.data()), tensor.data.size());
+    tensor.data = AsBytes(folder.data.back());
+  }
+  const WrittenFolder tuned(folder, "delta_tuned");
+  tuned.Write("LICENSE", "free");
+  const std::string out = testing::TempDir() + "delta_" + std::to_string(getpid()) + ".safetensors";
+  const Outcome made = RunNibble({"delta", "compress", "--base", base.path(), "--tuned", tuned.path(), "--out", out});
+  EXPECT_EQ(made.status, 0) << made.err;
+  EXPECT_THAT(made.out, AllOf(ContainsRegex("ffn_up.weight +1 "), ContainsRegex("output_norm.weight +1 ")));
+  const Outcome inspected = RunNibble({"inspect", out});
+  EXPECT_THAT(inspected.out,
+              AllOf(HasSubstr("delta of a fine-tune"), HasSubstr("1 projections"), HasSubstr("4 bytes")));
+  // Moves of one size are what a sign says: nothing is left but the norm's rounding.
+  const std::string text = base.path() + "/tokenizer.json";
+  const Outcome verified = RunNibble({"delta", "verify", "--base", base.path(), "--tuned", tuned.path(), "--adapter",
+                                      out, "--text", text, "--context=128", "--chunks=2"});
+  EXPECT_EQ(verified.status, 0) << verified.err;
+  EXPECT_THAT(verified.out, AllOf(ContainsRegex("ffn_up.weight .* 0.0%"), HasSubstr("KL to the fine-tune 0.0000")));
+  EXPECT_THAT(verified.out, HasSubstr("same top token 1.0000"));
+  const Outcome other = RunNibble({"delta", "verify", "--base", tuned.path(), "--adapter", out});
+  EXPECT_EQ(other.status, 1);
+  EXPECT_THAT(other.err, HasSubstr("base_sha256"));
+  std::filesystem::remove(out);
 }
 
 TEST(Commands, InspectDescribesTheFile) {
