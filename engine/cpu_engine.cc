@@ -266,8 +266,9 @@ absl::StatusOr<WeightMode> ParseWeightMode(const std::string& text) {
 
 absl::StatusOr<ActivationMode> ParseActivationMode(const std::string& text) {
   if (text == "a8") return ActivationMode::kA8;
+  if (text == "a4") return ActivationMode::kA4;
   if (text == "f32") return ActivationMode::kF32;
-  return absl::InvalidArgumentError(absl::StrCat("activations: '", text, "' is none of a8, f32"));
+  return absl::InvalidArgumentError(absl::StrCat("activations: '", text, "' is none of a8, a4, f32"));
 }
 
 absl::StatusOr<std::unique_ptr<CpuEngine>> CreateEngine(const EngineOptions& options, const ModelFile& file) {

@@ -26,7 +26,13 @@ enum class WeightMode {
   kF32,
 };
 // What activations become before each matrix product.
-enum class ActivationMode { kA8, kF32 };
+enum class ActivationMode { kA8, kA4, kF32 };
+
+// How the inputs of one matrix are rounded.
+struct InputRounding {
+  ActivationMode mode = ActivationMode::kA8;
+  int64_t int8_inputs = 0;  // of kA4: so many inputs at the end are int8 all the same, in whole groups
+};
 
 // Weights on the device, opaque. [rows = outputs, cols = inputs].
 class Matrix {
@@ -86,7 +92,7 @@ class Backend {
   // Packs the parts, one under another, as one matrix: equal cols. RESOURCE_EXHAUSTED if memory ends,
   // FAILED_PRECONDITION for values that the device's format cannot hold.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, WeightMode weights,
-                                                             ActivationMode activations) = 0;
+                                                             const InputRounding& inputs) = 0;
   // A norm's or a bias's values. Owned by the backend.
   virtual absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) = 0;
   // Working memory, zeroed, owned by the backend. RESOURCE_EXHAUSTED if memory ends.

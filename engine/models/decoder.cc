@@ -29,8 +29,9 @@ const Tensor* Decoder::FindLayer(int index, std::string_view part) const {
   return Find(absl::StrCat("blk.", index, ".", std::string(part)));
 }
 
-absl::StatusOr<std::unique_ptr<Matrix>> Decoder::LoadMatrix(absl::Span<const Tensor* const> parts) {
-  return backend_.LoadMatrix(parts, options_.weights, options_.activations);
+absl::StatusOr<std::unique_ptr<Matrix>> Decoder::LoadMatrix(absl::Span<const Tensor* const> parts,
+                                                            int64_t int8_inputs) {
+  return backend_.LoadMatrix(parts, options_.weights, {options_.activations, int8_inputs});
 }
 
 absl::Span<const float> Decoder::LayerNorm(int index, std::string_view part) {
@@ -46,7 +47,7 @@ absl::Status Decoder::Load() {
   embedding_ = Find("token_embd.weight");
   output_norm_ = backend_.LoadVector({Find("output_norm.weight")});
   const Tensor* head = config_.tied_embeddings ? embedding_ : Find("output.weight");
-  NIBBLE_ASSIGN_OR_RETURN(head_, LoadMatrix({head}));
+  NIBBLE_ASSIGN_OR_RETURN(head_, LoadMatrix({head}, config_.hidden_size));
   layers_.resize(config_.num_layers);
   for (int i = 0; i < config_.num_layers; ++i) {
     NIBBLE_RETURN_IF_ERROR(LoadCommon(i, layers_[i]));
@@ -59,12 +60,14 @@ absl::Status Decoder::Load() {
 absl::Status Decoder::LoadCommon(int index, Layer& layer) {
   layer.attention_norm = LayerNorm(index, "attn_norm");
   layer.mlp_norm = LayerNorm(index, "ffn_norm");
+  const Int8Inputs& int8 = config_.int8_inputs;
   NIBBLE_ASSIGN_OR_RETURN(layer.qkv, LoadMatrix({FindLayer(index, "attn_q.weight"), FindLayer(index, "attn_k.weight"),
-                                                 FindLayer(index, "attn_v.weight")}));
-  NIBBLE_ASSIGN_OR_RETURN(layer.attention_output, LoadMatrix({FindLayer(index, "attn_output.weight")}));
-  NIBBLE_ASSIGN_OR_RETURN(layer.gate_up,
-                          LoadMatrix({FindLayer(index, "ffn_gate.weight"), FindLayer(index, "ffn_up.weight")}));
-  NIBBLE_ASSIGN_OR_RETURN(layer.down, LoadMatrix({FindLayer(index, "ffn_down.weight")}));
+                                                 FindLayer(index, "attn_v.weight")},
+                                                int8.hidden));
+  NIBBLE_ASSIGN_OR_RETURN(layer.attention_output, LoadMatrix({FindLayer(index, "attn_output.weight")}, 0));
+  NIBBLE_ASSIGN_OR_RETURN(
+      layer.gate_up, LoadMatrix({FindLayer(index, "ffn_gate.weight"), FindLayer(index, "ffn_up.weight")}, int8.hidden));
+  NIBBLE_ASSIGN_OR_RETURN(layer.down, LoadMatrix({FindLayer(index, "ffn_down.weight")}, int8.inner));
   return absl::OkStatus();
 }
 

@@ -68,7 +68,7 @@ class Decoder : public Model {
  private:
   const Tensor* Find(const std::string& name) const;
   const Tensor* FindLayer(int index, std::string_view part) const;
-  absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts);
+  absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, int64_t int8_inputs);
   absl::Status LoadCommon(int index, Layer& layer);
   absl::Status AllocateViews();
 

@@ -19,8 +19,9 @@ ABSL_FLAG(int32_t, max_tokens, 256, "most tokens to generate");
 ABSL_FLAG(absl::optional<float>, temperature, absl::nullopt, "0: the most likely token, always");
 ABSL_FLAG(absl::optional<uint64_t>, seed, absl::nullopt, "seed of the draws");
 ABSL_FLAG(std::vector<std::string>, weights, {"file"}, "weights in memory: file, w8, w4, f32 (eval: a list)");
-ABSL_FLAG(std::vector<std::string>, activations, {},
-          "activations before each product: a8, f32 (eval: a list); without it a8, or f32 where the weights are f32");
+ABSL_FLAG(
+    std::vector<std::string>, activations, {},
+    "activations before each product: a8, a4, f32 (eval: a list); without it a8, or f32 where the weights are f32");
 ABSL_FLAG(std::vector<std::string>, kv, {},
           "KV cache codec (eval, bench, calibrate: a list); without it f16, and calibrate makes all that it can");
 ABSL_FLAG(std::string, kv_calibration, "",

@@ -18,6 +18,13 @@ inline constexpr int64_t kMaxIntermediateSize = 1 << 20;
 inline constexpr int64_t kMaxVocabSize = 1 << 22;
 inline constexpr int64_t kMaxContextLength = 1 << 24;
 
+// Of products with activations of 4 bits: so many inputs at the end of a row are int8 all the same, in whole groups of
+// 32. Files that `nibble quantize` made have the inputs with the most energy there.
+struct Int8Inputs {
+  int64_t hidden = 0;  // of the products that read the residual stream
+  int64_t inner = 0;   // of the down projection
+};
+
 struct ModelConfig {
   std::string architecture;  // "llama", "qwen2", "qwen3", "gemma3"
   std::string name;          // general.name, for people; may be empty
@@ -43,6 +50,7 @@ struct ModelConfig {
   float attention_logit_softcap = 0.0f;
   float attention_scale = 0.0f;  // scores are multiplied by it; 0 means 1/sqrt(head_dim)
   bool tied_embeddings = false;  // no output.weight: the head is token_embd.weight
+  Int8Inputs int8_inputs;
 
   // Whether the layer sees a window only and has the local rotary base.
   bool IsLocal(int64_t layer) const { return sliding_pattern > 0 && (layer + 1) % sliding_pattern != 0; }

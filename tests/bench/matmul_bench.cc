@@ -52,7 +52,7 @@ class Product {
       : backend_(isa, pool_, kv::RawFormF16(isa), nullptr), shape_(shape) {
     const std::vector<std::byte> blocks = RandomBlocks(traits, shape.inputs * shape.outputs / traits.block_elements);
     const Tensor tensor = {"random", traits.encoding, {shape.outputs, shape.inputs}, blocks};
-    matrix_ = *backend_.LoadMatrix({&tensor}, WeightMode::kFile, ActivationMode::kA8);
+    matrix_ = *backend_.LoadMatrix({&tensor}, WeightMode::kFile, {});
   }
 
   void Run(benchmark::State& state, double peak_gmacs) {

@@ -78,13 +78,14 @@ TEST_P(Law1, PreemptionDoesNotShow) {
 constexpr Modes kInteger = {engine::WeightMode::kFile, engine::ActivationMode::kA8, "f16"};
 constexpr Modes kFloat = {engine::WeightMode::kF32, engine::ActivationMode::kF32, "f16"};
 constexpr Modes kRounded4 = {engine::WeightMode::kW4, engine::ActivationMode::kA8, "f16"};
+constexpr Modes kW4A4 = {engine::WeightMode::kW4, engine::ActivationMode::kA4, "f16"};
 
 INSTANTIATE_TEST_SUITE_P(
     Models, Law1,
     testing::Values(Setting{"tiny-llama-quantized.gguf", kInteger}, Setting{"tiny-llama-f32.gguf", kFloat},
-                    Setting{"tiny-llama-f32.gguf", kRounded4}, Setting{"tiny-qwen2-bf16.gguf", kInteger},
-                    Setting{"tiny-qwen3-f16.gguf", kInteger}, Setting{"tiny-gemma3-q8_0.gguf", kInteger},
-                    Setting{"tiny-gemma3-q8_0.gguf", kFloat}));
+                    Setting{"tiny-llama-f32.gguf", kRounded4}, Setting{"tiny-llama-f32.gguf", kW4A4},
+                    Setting{"tiny-qwen2-bf16.gguf", kInteger}, Setting{"tiny-qwen3-f16.gguf", kInteger},
+                    Setting{"tiny-gemma3-q8_0.gguf", kInteger}, Setting{"tiny-gemma3-q8_0.gguf", kFloat}));
 
 }  // namespace
 }  // namespace nibble

@@ -45,8 +45,8 @@ CpuBackend::CpuBackend(simd::Isa isa, WorkerPool& pool, const kv::RawForm& raw_f
     : isa_(isa), pool_(pool), rows_(RowKernelsFor(isa)), kv_(raw_form, codec), attention_(isa, pool, kv_) {}
 
 absl::StatusOr<std::unique_ptr<Matrix>> CpuBackend::LoadMatrix(absl::Span<const Tensor* const> parts,
-                                                               WeightMode weights, ActivationMode activations) {
-  return PackedMatrix::Pack(parts, weights, activations, pool_);
+                                                               WeightMode weights, const InputRounding& inputs) {
+  return PackedMatrix::Pack(parts, weights, inputs, pool_);
 }
 
 absl::Span<const float> CpuBackend::LoadVector(absl::Span<const Tensor* const> parts) {
@@ -101,7 +101,8 @@ void CpuBackend::Add(View x, View y, View out) {
   ForRows(pool_, x.rows, [&](int64_t row) { rows_.add(x.row(row), y.row(row), x.cols, out.row(row)); });
 }
 
-void CpuBackend::Quantize(View x, int64_t groups) {
+void CpuBackend::Quantize(View x, const PackedMatrix& matrix) {
+  const int64_t groups = matrix.groups(), int4_groups = matrix.int4_groups();
   const size_t count = static_cast<size_t>(x.rows * groups);
   if (scales_.size() < count) {
     codes_.resize(count * kGroupSize);
@@ -110,14 +111,14 @@ void CpuBackend::Quantize(View x, int64_t groups) {
     biases_.resize(count);
   }
   quantized_ = {codes_.data(), scales_.data(), scaled_sums_.data(), biases_.data(), groups};
-  ForRows(pool_, x.rows, [&](int64_t row) { QuantizeRow(isa_, x.row(row), x.cols, row, quantized_); });
+  ForRows(pool_, x.rows, [&](int64_t row) { QuantizeRow(isa_, x.row(row), x.cols, row, int4_groups, quantized_); });
 }
 
 void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, Epilogue epilogue, View out) {
   const auto& packed = static_cast<const PackedMatrix&>(matrix);
   const auto& sections = packed.sections();
   if (std::any_of(sections.begin(), sections.end(), [](const Section& s) { return !s.f32; })) {
-    Quantize(x, packed.groups());
+    Quantize(x, packed);
   }
   for (const Section& section : sections) MatMulSection(x, section, bias, epilogue, out);
 }

@@ -22,7 +22,7 @@ class CpuBackend : public Backend {
   CpuBackend(simd::Isa isa, WorkerPool& pool, const kv::RawForm& raw_form, const kv::PageCodec* codec);
 
   absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, WeightMode weights,
-                                                     ActivationMode activations) override;
+                                                     const InputRounding& inputs) override;
   absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) override;
   absl::StatusOr<View> AllocateView(int64_t rows, int64_t cols) override;
   absl::Status AllocateKv(const KvShape& shape, const kv::CacheShape& cache, int64_t step_tokens) override;
@@ -44,7 +44,7 @@ class CpuBackend : public Backend {
 
  private:
   void SealFullPages(absl::Span<const SequenceRows> batch, int layer, int num_kv_heads);
-  void Quantize(View x, int64_t groups);
+  void Quantize(View x, const PackedMatrix& matrix);
   void MatMulSection(View x, const Section& section, absl::Span<const float> bias, Epilogue epilogue, View out);
 
   simd::Isa isa_;

@@ -28,6 +28,7 @@ using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary o
 
 constexpr int kCodeBytes4 = 256;
 constexpr int kCodeBytes8 = 512;
+constexpr int32_t kInfinityBits = 0x7F800000;
 
 #if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX2
 HWY_INLINE int32_t LoadFour(const int8_t* x) {
@@ -299,54 +300,98 @@ HWY_INLINE Group LoadGroup(const float* x, int64_t cols, int64_t g) {
   return {Load(padded), Load(padded + 16)};
 }
 
-// scale = largest / 127 and its inverse, from the bits of a group's largest magnitude. Below 4e-37 the inverse
-// overflows, below 2e-36 the scale is denormal: a group under 1e-30, well above both and far below what counts in a
-// sum, is zero, and both are.
-HWY_INLINE void ScalesOfLargest(const int32_t* largest, float* scales, float* inverses) {
-  const V16 limit = Set(127.0f);
+// What sixteen groups are rounded with. Codes are the nearest integers of value * inverse, at most `highest`.
+struct GroupScales {
+  HWY_ALIGN float scales[16];
+  HWY_ALIGN float inverses[16];
+  HWY_ALIGN float highest[16];
+};
+
+// Where `span` is what `steps` steps of a group's grid make: scale = span / steps, and its inverse. Below 4e-37 the
+// inverse of an int8 scale overflows, below 2e-36 the scale is denormal: a group whose largest magnitude is under
+// 1e-30, well above both and far below what counts in a sum, is zero, and both are.
+HWY_INLINE void ScalesOfSpans(const int32_t* largest, const float* spans, float steps, GroupScales* out) {
   NIBBLE_PARTS {
-    const auto bits = hn::LoadU(I(), largest + i * kLanes);
-    const auto magnitude = hn::BitCast(F(), bits);
+    const auto span = hn::LoadU(F(), spans + i * kLanes), count = hn::Set(F(), steps);
+    const auto magnitude = hn::BitCast(F(), hn::LoadU(I(), largest + i * kLanes));
     const auto counts = hn::Ge(magnitude, hn::Set(F(), 1e-30f));
-    hn::StoreU(hn::IfThenElseZero(counts, hn::Div(magnitude, limit.v[i])), F(), scales + i * kLanes);
-    hn::StoreU(hn::IfThenElseZero(counts, hn::Div(limit.v[i], magnitude)), F(), inverses + i * kLanes);
+    hn::StoreU(hn::IfThenElseZero(counts, hn::Div(span, count)), F(), out->scales + i * kLanes);
+    hn::StoreU(hn::IfThenElseZero(counts, hn::Div(count, span)), F(), out->inverses + i * kLanes);
   }
 }
 
+// int8: the largest magnitude is 127 steps.
+struct RoundingA8 {
+  static HWY_INLINE void Measure(const Group& /*group*/, int32_t largest, int i, float* spans, float* /*lows*/) {
+    std::memcpy(&spans[i], &largest, sizeof(float));
+  }
+  static HWY_INLINE void Scales(const int32_t* largest, const float* spans, const float* /*lows*/, GroupScales* out) {
+    ScalesOfSpans(largest, spans, 127.0f, out);
+    Store(Set(127.0f), out->highest);
+  }
+};
+
+// 4 bits: fifteen steps from the least of a group's values and zero to the greatest of them. Halves, because the
+// difference of two finite values need not be one.
+struct RoundingA4 {
+  static HWY_INLINE void Measure(const Group& group, int32_t /*largest*/, int i, float* spans, float* lows) {
+    const float low = -MaxLanes16(Max(Zero(), Sub(Zero(), Min(group.low, group.high))));
+    const float high = MaxLanes16(Max(Zero(), Max(group.low, group.high)));
+    lows[i] = low;
+    spans[i] = 0.5f * high - 0.5f * low;
+  }
+  static HWY_INLINE void Scales(const int32_t* largest, const float* spans, const float* lows, GroupScales* out) {
+    ScalesOfSpans(largest, spans, 7.5f, out);
+    const V16 lowest = ToFloat(NearestInt(Mul(Load(lows), Load(out->inverses))));
+    Store(Add(lowest, Set(15.0f)), out->highest);
+  }
+};
+
 // Returns the sum of the codes.
-HWY_INLINE int32_t QuantizeGroup(const Group& group, V16 inverse, int8_t* codes) {
-  const I16 low = NearestInt(Mul(group.low, inverse)), high = NearestInt(Mul(group.high, inverse));
+HWY_INLINE int32_t QuantizeGroup(const Group& group, float inverse, float highest, int8_t* codes) {
+  const V16 factor = Set(inverse), most = Set(highest);
+  const I16 low = NearestInt(Min(Mul(group.low, factor), most)), high = NearestInt(Min(Mul(group.high, factor), most));
   StoreCodes(low, codes);
   StoreCodes(high, codes + 16);
   return SumLanesInt(AddInt(low, high));
 }
 
-// Sixteen groups at a time, for their divisions.
-void QuantizeOneRow(const float* x, int64_t cols, int64_t row, const QuantizedRows& out) {
-  for (int64_t first = 0; first < out.groups; first += 16) {
-    const int64_t count = std::min<int64_t>(16, out.groups - first);
+// Groups [first, end) of a row, sixteen at a time, for their divisions.
+template <typename Rounding>
+HWY_INLINE void QuantizeGroups(const float* x, int64_t cols, int64_t row, int64_t first, int64_t end,
+                               const QuantizedRows& out) {
+  for (; first < end; first += 16) {
+    const int64_t count = std::min<int64_t>(16, end - first);
     HWY_ALIGN int32_t largest[16] = {};
+    HWY_ALIGN float spans[16] = {}, lows[16] = {};
     for (int64_t i = 0; i < count; ++i) {
       const Group group = LoadGroup(x, cols, first + i);
       largest[i] = LargestLane(MaxInt(MagnitudeBits(group.low), MagnitudeBits(group.high)));
+      if (HWY_LIKELY(largest[i] < kInfinityBits))
+        Rounding::Measure(group, largest[i], static_cast<int>(i), spans, lows);
     }
-    HWY_ALIGN float scales[16], inverses[16];
-    ScalesOfLargest(largest, scales, inverses);
+    GroupScales made;
+    Rounding::Scales(largest, spans, lows, &made);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t at = row * out.groups + first + i;
       int8_t* codes = out.codes + at * kGroupSize;
       int32_t sum = 0;
-      if (HWY_LIKELY(largest[i] < 0x7F800000)) {
-        sum = QuantizeGroup(LoadGroup(x, cols, first + i), Set(inverses[i]), codes);
+      if (HWY_LIKELY(largest[i] < kInfinityBits)) {
+        sum = QuantizeGroup(LoadGroup(x, cols, first + i), made.inverses[i], made.highest[i], codes);
       } else {
         std::memset(codes, 0, kGroupSize);
-        scales[i] = std::numeric_limits<float>::quiet_NaN();
+        made.scales[i] = std::numeric_limits<float>::quiet_NaN();
       }
-      out.scales[at] = scales[i];
-      out.scaled_sums[at] = scales[i] * static_cast<float>(sum);
+      out.scales[at] = made.scales[i];
+      out.scaled_sums[at] = made.scales[i] * static_cast<float>(sum);
       out.biases[at] = -128 * sum;
     }
   }
+}
+
+void QuantizeOneRow(const float* x, int64_t cols, int64_t row, int64_t int4_groups, const QuantizedRows& out) {
+  QuantizeGroups<RoundingA4>(x, cols, row, 0, int4_groups, out);
+  QuantizeGroups<RoundingA8>(x, cols, row, int4_groups, out.groups, out);
 }
 
 }  // namespace
@@ -364,8 +409,9 @@ PanelKernel QuantizedPanelKernel(simd::Isa isa, const GroupFormat& format) {
 
 PanelKernel FloatPanelKernel(simd::Isa isa) { return NIBBLE_FOR_ISA(isa, ChooseFloatPanel()); }
 
-void QuantizeRow(simd::Isa isa, const float* x, int64_t cols, int64_t row, const QuantizedRows& out) {
-  NIBBLE_FOR_ISA(isa, QuantizeOneRow(x, cols, row, out));
+void QuantizeRow(simd::Isa isa, const float* x, int64_t cols, int64_t row, int64_t int4_groups,
+                 const QuantizedRows& out) {
+  NIBBLE_FOR_ISA(isa, QuantizeOneRow(x, cols, row, int4_groups, out));
 }
 
 }  // namespace nibble::engine

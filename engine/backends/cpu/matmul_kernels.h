@@ -15,8 +15,9 @@
 
 namespace nibble::engine {
 
-// Rows quantized to symmetric int8, dynamic, one scale per token and group of 32. codes: [rows, groups * 32], the
-// others [rows, groups].
+// Rows quantized dynamically, one scale per token and group of 32: symmetric int8, or 4 bits, whose codes are sixteen
+// integers in a row, zero among them (a zero point of 4 bits, which the codes have in them). codes: [rows, groups *
+// 32], the others [rows, groups].
 struct QuantizedRows {
   int8_t* codes = nullptr;
   float* scales = nullptr;
@@ -44,8 +45,10 @@ using PanelKernel = void (*)(const PanelArgs& args);
 PanelKernel QuantizedPanelKernel(simd::Isa isa, const GroupFormat& format);
 PanelKernel FloatPanelKernel(simd::Isa isa);
 
-// Quantizes one row of `cols` floats. A group that holds NaN or infinity gets scale NaN, so that its products say so.
-void QuantizeRow(simd::Isa isa, const float* x, int64_t cols, int64_t row, const QuantizedRows& out);
+// Quantizes one row of `cols` floats, its first `int4_groups` groups to 4 bits, the others to int8. A group that holds
+// NaN or infinity gets scale NaN, so that its products say so.
+void QuantizeRow(simd::Isa isa, const float* x, int64_t cols, int64_t row, int64_t int4_groups,
+                 const QuantizedRows& out);
 
 }  // namespace nibble::engine
 

@@ -132,13 +132,16 @@ int64_t PanelGroupBytes(const GroupFormat& format) {
 }
 
 absl::StatusOr<std::unique_ptr<PackedMatrix>> PackedMatrix::Pack(absl::Span<const Tensor* const> parts,
-                                                                 WeightMode weights, ActivationMode activations,
+                                                                 WeightMode weights, const InputRounding& inputs,
                                                                  WorkerPool& pool) {
   auto matrix = std::make_unique<PackedMatrix>();
   matrix->cols_ = parts.front()->cols();
+  if (inputs.mode == ActivationMode::kA4) {
+    matrix->int4_groups_ = std::max<int64_t>(0, matrix->groups() - inputs.int8_inputs / kGroupSize);
+  }
   for (const Tensor* part : parts) {
     NIBBLE_CHECK(part->cols() == matrix->cols_);
-    NIBBLE_ASSIGN_OR_RETURN(Section section, PackSection(*part, weights, activations, pool));
+    NIBBLE_ASSIGN_OR_RETURN(Section section, PackSection(*part, weights, inputs.mode, pool));
     section.first_output = matrix->rows_;
     matrix->rows_ += section.num_outputs;
     matrix->sections_.push_back(std::move(section));

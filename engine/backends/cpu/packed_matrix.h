@@ -43,17 +43,20 @@ class PackedMatrix : public Matrix {
   // Packs in parallel. RESOURCE_EXHAUSTED if memory ends; FAILED_PRECONDITION, naming the tensor, for a scale or min
   // that its format cannot hold.
   static absl::StatusOr<std::unique_ptr<PackedMatrix>> Pack(absl::Span<const Tensor* const> parts, WeightMode weights,
-                                                            ActivationMode activations, WorkerPool& pool);
+                                                            const InputRounding& inputs, WorkerPool& pool);
 
   int64_t rows() const override { return rows_; }
   int64_t cols() const override { return cols_; }
   int64_t bytes() const override;
   int64_t groups() const { return (cols_ + kGroupSize - 1) / kGroupSize; }
+  // The first so many meet activations of 4 bits.
+  int64_t int4_groups() const { return int4_groups_; }
   const std::vector<Section>& sections() const { return sections_; }
 
  private:
   int64_t rows_ = 0;
   int64_t cols_ = 0;
+  int64_t int4_groups_ = 0;
   std::vector<Section> sections_;
 };
 

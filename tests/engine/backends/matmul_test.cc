@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -21,7 +22,7 @@ constexpr Encoding kAllEncodings[] = {Encoding::kF32,  Encoding::kF16,  Encoding
 
 struct Product {
   WeightMode weights = WeightMode::kFile;
-  ActivationMode activations = ActivationMode::kA8;
+  InputRounding inputs;
   int threads = 1;
   std::vector<float> bias;
   bool add = false;
@@ -32,7 +33,7 @@ std::vector<float> Multiply(simd::Isa isa, const Product& product, const std::ve
                             std::vector<float> x, int64_t rows) {
   WorkerPool pool(product.threads);
   CpuBackend backend(isa, pool, kv::RawFormF16(simd::Isa::kScalar), nullptr);
-  auto matrix = backend.LoadMatrix(parts, product.weights, product.activations);
+  auto matrix = backend.LoadMatrix(parts, product.weights, product.inputs);
   EXPECT_THAT(matrix, IsOk());
   std::vector<float> out(rows * (*matrix)->rows(), 1.0f);
   backend.MatMul({x.data(), rows, (*matrix)->cols()}, **matrix, product.bias,
@@ -86,7 +87,7 @@ TEST(MatMul, FloatProductEqualsNaiveProductForEveryEncoding) {
     const std::vector<float> x = RandomFloats(5 * 512, random);
     Product product;
     product.weights = WeightMode::kF32;
-    product.activations = ActivationMode::kF32;
+    product.inputs = {ActivationMode::kF32};
     EXPECT_LT(WorstRelative(w.tensor, x, Multiply(simd::Isa::kScalar, product, {&w.tensor}, x, 5), 5), 1e-6)
         << TraitsOf(encoding).name;
   }
@@ -113,7 +114,7 @@ TEST(MatMul, EveryTargetGivesTheBitsOfTheScalarOne) {
       for (WeightMode mode : {WeightMode::kFile, WeightMode::kW8, WeightMode::kW4, WeightMode::kF32}) {
         Product product;
         product.weights = mode;
-        product.activations = mode == WeightMode::kF32 ? ActivationMode::kF32 : ActivationMode::kA8;
+        if (mode == WeightMode::kF32) product.inputs = {ActivationMode::kF32};
         const auto want = Bits(Multiply(simd::Isa::kScalar, product, {&w.tensor}, x, rows));
         for (simd::Isa isa : simd::SupportedIsas()) {
           EXPECT_EQ(Bits(Multiply(isa, product, {&w.tensor}, x, rows)), want)
@@ -131,7 +132,7 @@ TEST(MatMul, FloatActivationsMeetTheValuesThatTheCodesStandFor) {
     const OwnedTensor w = RandomTensor(encoding, 20, 256, random);
     const std::vector<float> x = RandomFloats(256, random);
     Product as_in_file, w8;
-    as_in_file.activations = w8.activations = ActivationMode::kF32;
+    as_in_file.inputs = w8.inputs = {ActivationMode::kF32};
     w8.weights = WeightMode::kW8;
     EXPECT_EQ(Bits(Multiply(simd::Isa::kScalar, as_in_file, {&w.tensor}, x, 1)),
               Bits(Multiply(simd::Isa::kScalar, w8, {&w.tensor}, x, 1)))
@@ -155,6 +156,98 @@ TEST(MatMul, ARowAloneHasTheBitsItHasInABatch) {
   }
 }
 
+// The definition of 4-bit activations, group by group: what QuantizeRow is held to.
+void QuantizeGroupA4(const float* x, int8_t* codes, float* scale) {
+  const float low = std::min(0.0f, *std::min_element(x, x + kGroupSize));
+  const float high = std::max(0.0f, *std::max_element(x, x + kGroupSize));
+  const float half_span = 0.5f * high - 0.5f * low;
+  const bool counts = std::max(high, -low) >= 1e-30f;
+  *scale = counts ? half_span / 7.5f : 0.0f;
+  const float inverse = counts ? 7.5f / half_span : 0.0f;
+  const float highest = std::nearbyintf(low * inverse) + 15.0f;
+  for (int i = 0; i < kGroupSize; ++i) {
+    codes[i] = static_cast<int8_t>(std::nearbyintf(std::min(x[i] * inverse, highest)));
+  }
+}
+
+// Rows of four groups: of both signs, of one, of zeros, of extremes.
+std::vector<std::vector<float>> RowsForA4() {
+  std::mt19937_64 random(13);
+  std::vector<std::vector<float>> rows = {RandomFloats(128, random), RandomFloats(128, random),
+                                          std::vector<float>(128, 0.0f), std::vector<float>(128, -1e-31f)};
+  for (float& value : rows[1]) value = std::fabs(value);
+  rows.push_back(rows[1]);
+  for (float& value : rows.back()) value = -value;
+  for (const float factor : {1e-30f, 1e37f}) {
+    rows.push_back(rows[0]);
+    for (float& value : rows.back()) value *= factor;
+  }
+  rows.push_back(rows[0]);
+  rows.back()[40] = std::numeric_limits<float>::max();
+  rows.back()[41] = -std::numeric_limits<float>::max();
+  return rows;
+}
+
+TEST(QuantizeRow, FourBitCodesAreThoseOfTheDefinitionOnEveryTarget) {
+  for (const std::vector<float>& x : RowsForA4()) {
+    for (simd::Isa isa : simd::SupportedIsas()) {
+      int8_t codes[128], want[kGroupSize];
+      float scales[4], scaled_sums[4], scale;
+      int32_t biases[4];
+      QuantizeRow(isa, x.data(), 128, 0, 4, {codes, scales, scaled_sums, biases, 4});
+      for (int g = 0; g < 4; ++g) {
+        QuantizeGroupA4(&x[g * kGroupSize], want, &scale);
+        EXPECT_EQ(std::bit_cast<uint32_t>(scales[g]), std::bit_cast<uint32_t>(scale));
+        int sum = 0;
+        for (int i = 0; i < kGroupSize; ++i) {
+          EXPECT_EQ(codes[g * kGroupSize + i], want[i]) << simd::Name(isa) << " of " << x[g * kGroupSize + i];
+          EXPECT_LE(std::fabs(double{scale} * want[i] - x[g * kGroupSize + i]), 0.501 * scale + 1e-30);
+          sum += want[i];
+        }
+        const auto [least, most] = std::minmax_element(want, want + kGroupSize);
+        EXPECT_LE(std::max<int>(0, *most) - std::min<int>(0, *least), 15);
+        EXPECT_EQ(biases[g], -128 * sum);
+        EXPECT_EQ(scaled_sums[g], scale * static_cast<float>(sum));
+      }
+    }
+  }
+}
+
+TEST(QuantizeRow, TheLastGroupsOfAFourBitRowMayBeInt8) {
+  std::mt19937_64 random(14);
+  const std::vector<float> x = RandomFloats(96, random);
+  int8_t mixed[96], int4[96], int8[96];
+  float scales[3], sums[3];
+  int32_t biases[3];
+  for (const auto& [codes, groups] : {std::pair{mixed, 1}, {int4, 3}, {int8, 0}}) {
+    QuantizeRow(simd::SupportedIsas().back(), x.data(), 96, 0, groups, {codes, scales, sums, biases, 3});
+  }
+  EXPECT_TRUE(std::equal(mixed, mixed + 32, int4));
+  EXPECT_TRUE(std::equal(mixed + 32, mixed + 96, int8 + 32));
+}
+
+TEST(MatMul, FourBitActivationsGiveTheBitsOfTheScalarTargetAloneAndInABatch) {
+  std::mt19937_64 random(15);
+  for (Encoding encoding : {Encoding::kQ4_0, Encoding::kQ4_1, Encoding::kQ8_0, Encoding::kF32}) {
+    const OwnedTensor w = RandomTensor(encoding, 33, 160, random);
+    const std::vector<float> x = RandomFloats(300 * 160, random);
+    for (const int64_t int8_inputs : {0, 64, 160}) {
+      Product product;
+      product.inputs = {ActivationMode::kA4, int8_inputs};
+      const std::vector<float> want = Multiply(simd::Isa::kScalar, product, {&w.tensor}, x, 300);
+      for (simd::Isa isa : simd::SupportedIsas()) {
+        EXPECT_EQ(Bits(Multiply(isa, product, {&w.tensor}, x, 300)), Bits(want)) << simd::Name(isa);
+        for (const int rows : {1, 3}) {
+          EXPECT_EQ(Bits(Multiply(isa, product, {&w.tensor}, {x.begin(), x.begin() + rows * 160}, rows)),
+                    Bits({want.begin(), want.begin() + rows * 33}));
+        }
+      }
+      const bool int8 = Bits(Multiply(simd::Isa::kScalar, {}, {&w.tensor}, x, 300)) == Bits(want);
+      EXPECT_EQ(int8, int8_inputs == 160);
+    }
+  }
+}
+
 TEST(MatMul, ExtremeCodesDoNotSaturate) {
   // All codes and activations at their ends: the largest pair sums that the 16-bit products of AVX2 meet.
   for (const uint8_t code : {0x80, 0x81, 0x7F, 0xFF, 0x00}) {
@@ -167,9 +260,14 @@ TEST(MatMul, ExtremeCodesDoNotSaturate) {
       }
       for (float sign : {1.0f, -1.0f}) {
         const std::vector<float> x(64, sign * 3.0f);
-        const auto want = Bits(Multiply(simd::Isa::kScalar, {}, {&w.tensor}, x, 1));
-        for (simd::Isa isa : simd::SupportedIsas()) {
-          EXPECT_EQ(Bits(Multiply(isa, {}, {&w.tensor}, x, 1)), want) << simd::Name(isa) << " code " << int{code};
+        for (const ActivationMode activations : {ActivationMode::kA8, ActivationMode::kA4}) {
+          Product product;
+          product.inputs = {activations};
+          const auto want = Bits(Multiply(simd::Isa::kScalar, product, {&w.tensor}, x, 1));
+          for (simd::Isa isa : simd::SupportedIsas()) {
+            EXPECT_EQ(Bits(Multiply(isa, product, {&w.tensor}, x, 1)), want)
+                << simd::Name(isa) << " code " << int{code};
+          }
         }
       }
     }
@@ -225,13 +323,13 @@ TEST(MatMul, AMinBeyondItsFormatIsRefusedNamingTheTensor) {
   for (const float scale : {8188.0f, 8192.0f, -8192.0f}) {  // eight of the first are f16's largest
     const uint16_t half = simd::FloatToHalf(scale);
     std::memcpy(&w.bytes[2 * TraitsOf(Encoding::kQ4_0).block_bytes], &half, sizeof half);
-    const absl::Status status = backend.LoadMatrix({&w.tensor}, WeightMode::kFile, ActivationMode::kA8).status();
+    const absl::Status status = backend.LoadMatrix({&w.tensor}, WeightMode::kFile, {}).status();
     if (scale == 8188.0f) {
       EXPECT_THAT(status, IsOk());
     } else {
       EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition, testing::HasSubstr("blk.0.attn_q.weight")));
     }
-    EXPECT_THAT(backend.LoadMatrix({&w.tensor}, WeightMode::kFile, ActivationMode::kF32), IsOk()) << scale;
+    EXPECT_THAT(backend.LoadMatrix({&w.tensor}, WeightMode::kFile, {ActivationMode::kF32}), IsOk()) << scale;
   }
 }
 
