@@ -37,8 +37,9 @@ class ModelEngine : public CpuEngine {
   absl::Status Load(const ModelFile& file) {
     const ModelConfig& config = file.config;
     NIBBLE_RETURN_IF_ERROR(AllocateKv(config));
-    const ModelLoadOptions load = {options_.weights, options_.activations, options_.step_tokens,
-                                   std::min(kLogitRows, options_.step_tokens), options_.observer};
+    const ModelLoadOptions load = {options_.weights,     options_.activations,
+                                   options_.step_tokens, std::min(kLogitRows, options_.step_tokens),
+                                   options_.observer,    options_.product_observer};
     NIBBLE_ASSIGN_OR_RETURN(model_, Model::Load(config, *file.weights, backend_, load));
     for (int i = 0; i < pool_->threads(); ++i) samplers_.emplace_back(isa_, config.vocab_size);
     return absl::OkStatus();

@@ -31,11 +31,12 @@ struct EngineOptions {
   int64_t kv_memory_bytes = int64_t{256} << 20;        // becomes whole pages and raw slots; at least one page
   // Not 0: so many pages, and raw slots (0: one for each page) where the codec needs any, whatever they take.
   int64_t kv_pages = 0, kv_raw_slots = 0;
-  std::optional<int> kv_window, kv_sink;  // in place of the codec's own
-  int64_t max_sequences = 64;             // of one step
-  int64_t step_tokens = 512;              // of one step, all sequences together
-  std::string isa;                        // "scalar", "avx2", "avx512"; empty: the best this machine has
-  AttentionObserver* observer = nullptr;  // outlives the engine; told of every layer's attention
+  std::optional<int> kv_window, kv_sink;        // in place of the codec's own
+  int64_t max_sequences = 64;                   // of one step
+  int64_t step_tokens = 512;                    // of one step, all sequences together
+  std::string isa;                              // "scalar", "avx2", "avx512"; empty: the best this machine has
+  AttentionObserver* observer = nullptr;        // outlives the engine; told of every layer's attention
+  ProductObserver* product_observer = nullptr;  // the same, of every layer's products
 };
 
 // Parses the values of --weights and --activations. INVALID_ARGUMENT names the flag and what it may be.

@@ -31,7 +31,7 @@ enum class ActivationMode { kA8, kA4, kF32 };
 // How the inputs of one matrix are rounded.
 struct InputRounding {
   ActivationMode mode = ActivationMode::kA8;
-  int64_t int8_inputs = 0;  // of kA4: so many inputs at the end are int8 all the same, in whole groups
+  absl::Span<const int32_t> int8_inputs = {};  // of kA4: inputs that are int8 all the same, on the step of their group
 };
 
 // Weights on the device, opaque. [rows = outputs, cols = inputs].

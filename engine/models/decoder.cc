@@ -30,8 +30,14 @@ const Tensor* Decoder::FindLayer(int index, std::string_view part) const {
 }
 
 absl::StatusOr<std::unique_ptr<Matrix>> Decoder::LoadMatrix(absl::Span<const Tensor* const> parts,
-                                                            int64_t int8_inputs) {
+                                                            absl::Span<const int32_t> int8_inputs) {
   return backend_.LoadMatrix(parts, options_.weights, {options_.activations, int8_inputs});
+}
+
+// What 4 bits would cost the logits, nothing after the head mends: its inputs are int8.
+absl::StatusOr<std::unique_ptr<Matrix>> Decoder::LoadHead(const Tensor* head) {
+  const bool a4 = options_.activations == ActivationMode::kA4;
+  return backend_.LoadMatrix({head}, options_.weights, {a4 ? ActivationMode::kA8 : options_.activations});
 }
 
 absl::Span<const float> Decoder::LayerNorm(int index, std::string_view part) {
@@ -47,7 +53,7 @@ absl::Status Decoder::Load() {
   embedding_ = Find("token_embd.weight");
   output_norm_ = backend_.LoadVector({Find("output_norm.weight")});
   const Tensor* head = config_.tied_embeddings ? embedding_ : Find("output.weight");
-  NIBBLE_ASSIGN_OR_RETURN(head_, LoadMatrix({head}, config_.hidden_size));
+  NIBBLE_ASSIGN_OR_RETURN(head_, LoadHead(head));
   layers_.resize(config_.num_layers);
   for (int i = 0; i < config_.num_layers; ++i) {
     NIBBLE_RETURN_IF_ERROR(LoadCommon(i, layers_[i]));
@@ -60,14 +66,16 @@ absl::Status Decoder::Load() {
 absl::Status Decoder::LoadCommon(int index, Layer& layer) {
   layer.attention_norm = LayerNorm(index, "attn_norm");
   layer.mlp_norm = LayerNorm(index, "ffn_norm");
-  const Int8Inputs& int8 = config_.int8_inputs;
+  const Int8Inputs int8 = config_.int8_inputs.empty() ? Int8Inputs() : config_.int8_inputs[index];
   NIBBLE_ASSIGN_OR_RETURN(layer.qkv, LoadMatrix({FindLayer(index, "attn_q.weight"), FindLayer(index, "attn_k.weight"),
                                                  FindLayer(index, "attn_v.weight")},
-                                                int8.hidden));
-  NIBBLE_ASSIGN_OR_RETURN(layer.attention_output, LoadMatrix({FindLayer(index, "attn_output.weight")}, 0));
+                                                int8.qkv));
+  NIBBLE_ASSIGN_OR_RETURN(layer.attention_output,
+                          LoadMatrix({FindLayer(index, "attn_output.weight")}, int8.attention_output));
   NIBBLE_ASSIGN_OR_RETURN(
-      layer.gate_up, LoadMatrix({FindLayer(index, "ffn_gate.weight"), FindLayer(index, "ffn_up.weight")}, int8.hidden));
-  NIBBLE_ASSIGN_OR_RETURN(layer.down, LoadMatrix({FindLayer(index, "ffn_down.weight")}, int8.inner));
+      layer.gate_up,
+      LoadMatrix({FindLayer(index, "ffn_gate.weight"), FindLayer(index, "ffn_up.weight")}, int8.gate_up));
+  NIBBLE_ASSIGN_OR_RETURN(layer.down, LoadMatrix({FindLayer(index, "ffn_down.weight")}, int8.down));
   return absl::OkStatus();
 }
 
@@ -132,7 +140,13 @@ void Decoder::PrepareRope(Rope& rope) {
 
 void Decoder::NormInput(absl::Span<const float> weight) { backend_.Norm(x_, weight, config_.rms_epsilon, normed_); }
 
+void Decoder::ObserveProduct(const Layer& layer, Product product, View input) {
+  if (options_.product_observer == nullptr) return;
+  options_.product_observer->OnProduct(static_cast<int>(&layer - layers_.data()), product, input);
+}
+
 void Decoder::ProjectQkv(const Layer& layer) {
+  ObserveProduct(layer, Product::kQkv, normed_);
   backend_.MatMul(normed_, *layer.qkv, layer.qkv_bias, Epilogue::kStore, qkv_);
 }
 
@@ -154,12 +168,15 @@ void Decoder::Attend(int index, const Rope& rope, int64_t window) {
 }
 
 void Decoder::ProjectAttention(const Layer& layer, Epilogue epilogue) {
+  ObserveProduct(layer, Product::kAttentionOutput, attended_);
   backend_.MatMul(attended_, *layer.attention_output, {}, epilogue, epilogue == Epilogue::kAdd ? x_ : branch_);
 }
 
 void Decoder::GatedMlp(const Layer& layer, Activation activation, Epilogue epilogue) {
+  ObserveProduct(layer, Product::kGateUp, normed_);
   backend_.MatMul(normed_, *layer.gate_up, {}, Epilogue::kStore, gate_up_);
   backend_.GatedAct(activation, gate_up_, gated_);
+  ObserveProduct(layer, Product::kDown, gated_);
   backend_.MatMul(gated_, *layer.down, {}, epilogue, epilogue == Epilogue::kAdd ? x_ : branch_);
 }
 

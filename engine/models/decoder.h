@@ -66,9 +66,12 @@ class Decoder : public Model {
   void PrepareRope(Rope& rope);
 
  private:
+  void ObserveProduct(const Layer& layer, Product product, View input);
   const Tensor* Find(const std::string& name) const;
   const Tensor* FindLayer(int index, std::string_view part) const;
-  absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, int64_t int8_inputs);
+  absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts,
+                                                     absl::Span<const int32_t> int8_inputs);
+  absl::StatusOr<std::unique_ptr<Matrix>> LoadHead(const Tensor* head);
   absl::Status LoadCommon(int index, Layer& layer);
   absl::Status AllocateViews();
 

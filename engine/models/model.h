@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "engine/backends/backend.h"
 #include "engine/models/attention_observer.h"
+#include "engine/models/product_observer.h"
 #include "engine/weights/model_config.h"
 #include "engine/weights/weight_source.h"
 
@@ -19,9 +20,10 @@ namespace nibble::engine {
 struct ModelLoadOptions {
   WeightMode weights = WeightMode::kFile;
   ActivationMode activations = ActivationMode::kA8;
-  int64_t max_rows = 0;                   // tokens of the largest batch
-  int64_t max_logit_rows = 0;             // rows that one call of Logits may ask for
-  AttentionObserver* observer = nullptr;  // told of every layer's attention; needs a backend in the host's memory
+  int64_t max_rows = 0;                         // tokens of the largest batch
+  int64_t max_logit_rows = 0;                   // rows that one call of Logits may ask for
+  AttentionObserver* observer = nullptr;        // told of every layer's attention; needs a backend in the host's memory
+  ProductObserver* product_observer = nullptr;  // told of every layer's products; the same need
 };
 
 // One batch: the rows of all sequences, one after another.

@@ -160,6 +160,8 @@ void RoundRow(absl::Span<const float> values, GroupRounding rounding, GroupRow o
 
 }  // namespace
 
+bool HasGroupCodes(const Tensor& tensor) { return FindExact(tensor) != nullptr; }
+
 GroupFormat FormatOf(const Tensor& tensor, GroupRounding rounding) {
   if (rounding == GroupRounding::kToW4) return {4, true, true};
   const ExactRow* exact = FindExact(tensor);

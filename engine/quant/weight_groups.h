@@ -23,6 +23,9 @@ struct GroupFormat {
   bool operator==(const GroupFormat&) const = default;
 };
 
+// Whether the tensor's blocks are such groups already.
+bool HasGroupCodes(const Tensor& tensor);
+
 enum class GroupRounding { kAsInFile, kToW8, kToW4 };
 
 // A tensor with a delta has no codes of its own: it is rounded as one in float is.

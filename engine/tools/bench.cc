@@ -171,7 +171,7 @@ absl::Status CheckMemory(const Work& largest, int64_t bytes) {
 
 absl::StatusOr<std::unique_ptr<CpuEngine>> EngineFor(const OpenedModel& model, const BenchOptions& options,
                                                      const std::string& codec, absl::Span<const Work> all) {
-  NIBBLE_ASSIGN_OR_RETURN(EngineOptions engine_options, OptionsFor({"file", "a8", codec}));
+  NIBBLE_ASSIGN_OR_RETURN(EngineOptions engine_options, OptionsFor({"file", options.activations, codec}));
   const int64_t largest_batch = *std::max_element(options.batches.begin(), options.batches.end());
   engine_options.step_tokens = std::max(kStepTokens, largest_batch);
   engine_options.max_sequences = engine_options.step_tokens;

@@ -20,6 +20,7 @@ struct BenchOptions {
   std::vector<int64_t> batches;
   std::vector<int64_t> depths;  // tokens in the cache of each sequence before the clock starts
   std::vector<std::string> codecs;
+  std::string activations = "a8";
   int64_t repeat = 3;
 };
 

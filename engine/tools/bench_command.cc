@@ -19,8 +19,10 @@ absl::StatusOr<BenchOptions> BenchOptionsFromFlags() {
   options.repeat = absl::GetFlag(FLAGS_repeat);
   NIBBLE_ASSIGN_OR_RETURN(options.batches, NumbersOf("batch", absl::GetFlag(FLAGS_batch), 1));
   NIBBLE_ASSIGN_OR_RETURN(options.depths, NumbersOf("depth", absl::GetFlag(FLAGS_depth), 0));
-  NIBBLE_RETURN_IF_ERROR(RunModesFromFlags().status());  // proves the codecs
+  NIBBLE_ASSIGN_OR_RETURN(const std::vector<RunMode> modes, RunModesFromFlags());
   options.codecs = CodecsFromFlags();
+  if (modes.size() != options.codecs.size()) return absl::InvalidArgumentError("--activations: one value is needed");
+  options.activations = modes.front().activations;
   return options;
 }
 

@@ -26,17 +26,6 @@ absl::Status CheckContext(const OpenedModel& model, int64_t context) {
       absl::StrCat("--context=", context, ": must be ", kLeastContext, " to the model's ", most));
 }
 
-// As many chunks as asked for, spread evenly over all that the text has.
-absl::StatusOr<std::vector<std::vector<int32_t>>> SpreadChunks(const OpenedModel& model, absl::Span<const int32_t> ids,
-                                                               const ChunkOptions& options) {
-  const ChunkOptions all = {options.context, std::numeric_limits<int64_t>::max()};
-  NIBBLE_ASSIGN_OR_RETURN(std::vector<std::vector<int32_t>> chunks, CutChunks(ids, model.tokenizer->data(), all));
-  const auto have = static_cast<int64_t>(chunks.size()), count = std::min(have, options.most);
-  std::vector<std::vector<int32_t>> chosen;
-  for (int64_t i = 0; i < count; ++i) chosen.push_back(std::move(chunks[static_cast<size_t>(i * have / count)]));
-  return chosen;
-}
-
 absl::Status Collect(const OpenedModel& model, absl::Span<const std::vector<int32_t>> chunks,
                      const CalibrateOptions& options, KvCollector& collector, const StageProgress& progress) {
   RunMode mode = options.mode;
@@ -93,7 +82,7 @@ absl::StatusOr<Calibrated> Calibrate(const OpenedModel& model, absl::Span<const 
                                      const CalibrateOptions& options, const StageProgress& progress) {
   NIBBLE_RETURN_IF_ERROR(CheckContext(model, options.chunks.context));
   NIBBLE_RETURN_IF_ERROR(RequireAtLeast("chunks", options.chunks.most, 1));
-  NIBBLE_ASSIGN_OR_RETURN(const auto chunks, SpreadChunks(model, ids, options.chunks));
+  NIBBLE_ASSIGN_OR_RETURN(const auto chunks, SpreadChunks(ids, model.tokenizer->data(), options.chunks));
   NIBBLE_ASSIGN_OR_RETURN(const EngineOptions engine_options, OptionsFor(options.mode));
   NIBBLE_ASSIGN_OR_RETURN(const simd::Isa isa, simd::ChooseIsa(engine_options.isa));
   NIBBLE_ASSIGN_OR_RETURN(const std::unique_ptr<WorkerPool> pool, WorkerPool::Create(engine_options.threads));

@@ -21,6 +21,10 @@ struct ChunkOptions {
 absl::StatusOr<std::vector<std::vector<int32_t>>> CutChunks(absl::Span<const int32_t> ids, const TokenizerData& data,
                                                             const ChunkOptions& options);
 
+// The same, but spread evenly over all the chunks that the text has.
+absl::StatusOr<std::vector<std::vector<int32_t>>> SpreadChunks(absl::Span<const int32_t> ids, const TokenizerData& data,
+                                                               const ChunkOptions& options);
+
 }  // namespace nibble::engine
 
 #endif  // NIBBLE_ENGINE_TOOLS_CHUNKS_H_

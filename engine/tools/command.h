@@ -26,7 +26,7 @@ struct Command {
   absl::Status (*run)(const std::vector<std::string>& positionals) = nullptr;
 };
 
-// The offline commands: generate, inspect, tokenize, eval, calibrate, delta, bench.
+// The offline commands: generate, inspect, tokenize, eval, calibrate, quantize, delta, bench.
 std::vector<Command> OfflineCommands();
 
 // Reads `args` (without the program's and the command's name) into the command's Abseil flags: --name=value,

@@ -8,6 +8,7 @@
 #include "engine/tools/eval.h"
 #include "engine/tools/generate.h"
 #include "engine/tools/inspect.h"
+#include "engine/tools/quantize.h"
 #include "engine/tools/tokenize_command.h"
 
 namespace nibble::engine {
@@ -29,7 +30,7 @@ std::vector<Command> OfflineCommands() {
        0,
        RunGenerate},
       {"inspect",
-       "Prints what a model (a GGUF file or a Hugging Face folder), a KV calibration or a delta holds.",
+       "Prints what a model (a GGUF file, a Hugging Face folder, a quantized file), a KV calibration or a delta holds.",
        "FILE",
        {},
        1,
@@ -58,6 +59,13 @@ std::vector<Command> OfflineCommands() {
        0,
        0,
        RunCalibrate},
+      {"quantize",
+       "Rounds a model's weights ahead of time, for activations of 8 or 4 bits; the file serves as --model.",
+       "--model FILE --weights w8|w4 --activations a8|a4 [--calibration-text F] --out F [--context N] [--chunks N]",
+       {"model", "weights", "activations", "calibration-text", "out", "context", "chunks", "threads"},
+       0,
+       0,
+       RunQuantize},
       {"delta",
        "Makes a 1-bit delta of a fine-tune and its base (compress), or checks one (verify).",
        "compress --base MODEL --tuned MODEL --out F [--planes N] [--scales matrix|row] | verify --base MODEL --adapter "
@@ -69,9 +77,10 @@ std::vector<Command> OfflineCommands() {
        RunDelta},
       {"bench",
        "Prefill and decode speed by batch, depth and cache codec, and the share of the machine's peaks.",
-       "--model FILE [--prefill N] [--decode N] [--batch N,…] [--depth N,…] [--kv C,…] [--kv-calibration F] [--repeat "
-       "N] [--json F]",
-       {"model", "prefill", "decode", "batch", "depth", "kv", "kv-calibration", "threads", "repeat", "json"},
+       "--model FILE [--prefill N] [--decode N] [--batch N,…] [--depth N,…] [--kv C,…] [--kv-calibration F] "
+       "[--activations M] [--repeat N] [--json F]",
+       {"model", "prefill", "decode", "batch", "depth", "kv", "kv-calibration", "activations", "threads", "repeat",
+        "json"},
        0,
        0,
        RunBench},

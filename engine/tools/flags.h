@@ -29,6 +29,7 @@ ABSL_DECLARE_FLAG(std::string, json);
 ABSL_DECLARE_FLAG(std::string, text);
 ABSL_DECLARE_FLAG(std::string, file);
 ABSL_DECLARE_FLAG(std::string, out);
+ABSL_DECLARE_FLAG(std::string, calibration_text);
 ABSL_DECLARE_FLAG(int32_t, context);
 ABSL_DECLARE_FLAG(absl::optional<int32_t>, chunks);
 ABSL_DECLARE_FLAG(std::string, score);

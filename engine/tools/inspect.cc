@@ -1,7 +1,5 @@
 #include "engine/tools/inspect.h"
 
-#include <unistd.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -20,7 +18,7 @@
 #include "engine/weights/gguf_source.h"
 #include "engine/weights/mapped_file.h"
 #include "engine/weights/model_file.h"
-#include "engine/weights/regular_file.h"
+#include "engine/weights/quantized_file.h"
 #include "engine/weights/safetensors.h"
 #include "kvcache/base/status_macros.h"
 
@@ -116,30 +114,28 @@ void PrintTokenizer(const TokenizerData& data, std::ostream& out) {
   Line(out, "chat_template", absl::StrFormat("%d bytes", data.chat_template.size()));
 }
 
-// Which of the two safetensors files of ours it is, its metadata say; a calibration where they do not, which then says
-// what is wrong.
-absl::Status InspectSafetensors(const std::string& path, std::ostream& out) {
-  NIBBLE_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, ReadFile(path, kMaxDeltaBytes));
-  const absl::StatusOr<SafetensorsFile> file = SafetensorsFile::Parse(bytes);
-  const std::string* const format = file.ok() ? file->FindMetadata("format") : nullptr;
-  return format != nullptr && *format == kDeltaFormat ? InspectDelta(path, out) : InspectCalibration(path, out);
-}
-
-// By its beginning: eight bytes of a length, then a JSON object. A GGUF file may have that brace too.
-absl::StatusOr<bool> IsSafetensors(const std::string& path) {
-  NIBBLE_ASSIGN_OR_RETURN(const RegularFile file, RegularFile::Open(path));
-  char start[9] = {};
-  const ssize_t size = pread(file.descriptor(), start, sizeof(start), 0);
-  return size == sizeof(start) && start[8] == '{' && std::string_view(start, 4) != "GGUF";
+// What made the file, without what only its reader needs.
+void PrintChoices(const SafetensorsFile& file, std::ostream& out) {
+  for (const auto& [key, text] : file.metadata()) {
+    if (!key.starts_with("encoding.") && !key.starts_with("format")) Line(out, Quoted(key), Quoted(text));
+  }
 }
 
 // Tells of the container what was proven of it even where the model is refused.
-absl::StatusOr<ModelFile> OpenGguf(const std::string& path, std::ostream& out) {
-  NIBBLE_ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> mapped, MappedFile::Open(path));
+absl::StatusOr<ModelFile> OpenGguf(const std::shared_ptr<const MappedFile>& mapped, std::ostream& out) {
   NIBBLE_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(mapped->bytes()));
   PrintContainer(file, out);
   PrintTensors(*MakeGgufSource(file, nullptr), out);
   return ParseModelFile(mapped->bytes(), mapped);
+}
+
+absl::StatusOr<ModelFile> OpenQuantized(const std::shared_ptr<const MappedFile>& mapped, const SafetensorsFile& file,
+                                        std::ostream& out) {
+  Line(out, "container", absl::StrFormat("nibble-quantized, %s", Mebibytes(mapped->bytes().size())));
+  PrintChoices(file, out);
+  NIBBLE_ASSIGN_OR_RETURN(ModelFile model, ParseModelFile(mapped->bytes(), mapped));
+  PrintTensors(*model.weights, out);
+  return model;
 }
 
 absl::StatusOr<ModelFile> OpenFolder(const std::string& path, std::ostream& out) {
@@ -149,19 +145,32 @@ absl::StatusOr<ModelFile> OpenFolder(const std::string& path, std::ostream& out)
   return model;
 }
 
+absl::Status PrintModel(const absl::StatusOr<ModelFile>& model, std::ostream& out) {
+  NIBBLE_RETURN_IF_ERROR(model.status());
+  PrintConfig(model->config, out);
+  PrintTokenizer(model->tokenizer, out);
+  return absl::OkStatus();
+}
+
+// Which of the safetensors files of ours it is, its metadata say; a calibration where they do not, which then says what
+// is wrong.
+absl::Status InspectSafetensors(const std::string& path, const std::shared_ptr<const MappedFile>& mapped,
+                                std::ostream& out) {
+  const absl::StatusOr<SafetensorsFile> file = SafetensorsFile::Parse(mapped->bytes());
+  const std::string* const format = file.ok() ? file->FindMetadata("format") : nullptr;
+  if (format != nullptr && *format == kDeltaFormat) return InspectDelta(path, out);
+  if (format != nullptr && *format == kQuantizedFormat) return PrintModel(OpenQuantized(mapped, *file, out), out);
+  return InspectCalibration(path, out);
+}
+
 }  // namespace
 
 absl::Status Inspect(const std::string& path, std::ostream& out) {
   std::error_code error;
-  const bool is_folder = std::filesystem::is_directory(path, error);
-  if (!is_folder) {
-    NIBBLE_ASSIGN_OR_RETURN(const bool safetensors, IsSafetensors(path));
-    if (safetensors) return InspectSafetensors(path, out);
-  }
-  NIBBLE_ASSIGN_OR_RETURN(const ModelFile model, is_folder ? OpenFolder(path, out) : OpenGguf(path, out));
-  PrintConfig(model.config, out);
-  PrintTokenizer(model.tokenizer, out);
-  return absl::OkStatus();
+  if (std::filesystem::is_directory(path, error)) return PrintModel(OpenFolder(path, out), out);
+  NIBBLE_ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> mapped, MappedFile::Open(path));
+  if (LooksLikeSafetensors(mapped->bytes())) return InspectSafetensors(path, mapped, out);
+  return PrintModel(OpenGguf(mapped, out), out);
 }
 
 }  // namespace nibble::engine

@@ -71,7 +71,7 @@ class GgufParser {
     NIBBLE_RETURN_IF_ERROR(IndexKeys());
     NIBBLE_RETURN_IF_ERROR(ReadAlignment());
     NIBBLE_RETURN_IF_ERROR(ReadTensorTable());
-    NIBBLE_RETURN_IF_ERROR(IndexTensors());
+    NIBBLE_RETURN_IF_ERROR(file_.IndexTensors());
     NIBBLE_RETURN_IF_ERROR(PlaceTensors());
     NIBBLE_RETURN_IF_ERROR(CheckOverlap());
     return std::move(file_);
@@ -90,7 +90,6 @@ class GgufParser {
   absl::Status ReadTensor(GgufTensor* tensor);
   absl::Status ReadShape(const std::string& field, GgufTensor* tensor);
   absl::Status ReadEncoding(const std::string& field, GgufTensor* tensor);
-  absl::Status IndexTensors();
   absl::Status PlaceTensors();
   absl::Status PlaceTensor(uint64_t data_start, GgufTensor* tensor);
   absl::Status CheckOverlap();
@@ -252,12 +251,11 @@ absl::Status GgufParser::ReadEncoding(const std::string& field, GgufTensor* tens
                          std::string(tensor->traits->name) + " blocks");
 }
 
-absl::Status GgufParser::IndexTensors() {
-  const std::vector<GgufTensor>& tensors = file_.tensors_;
-  file_.by_name_ = SortedIndices(tensors, [](const GgufTensor& a, const GgufTensor& b) { return a.name < b.name; });
-  for (size_t i = 1; i < file_.by_name_.size(); ++i) {
-    const GgufTensor& tensor = tensors[file_.by_name_[i]];
-    if (tensor.name != tensors[file_.by_name_[i - 1]].name) continue;
+absl::Status GgufFile::IndexTensors() {
+  by_name_ = SortedIndices(tensors_, [](const GgufTensor& a, const GgufTensor& b) { return a.name < b.name; });
+  for (size_t i = 1; i < by_name_.size(); ++i) {
+    const GgufTensor& tensor = tensors_[by_name_[i]];
+    if (tensor.name != tensors_[by_name_[i - 1]].name) continue;
     return FormatError("tensor name", tensor.entry_offset, Quoted(tensor.name) + " is a duplicate");
   }
   return absl::OkStatus();
@@ -303,6 +301,13 @@ absl::Status GgufParser::CheckOverlap() {
 }
 
 absl::StatusOr<GgufFile> GgufFile::Parse(absl::Span<const std::byte> bytes) { return GgufParser(bytes).Parse(); }
+
+absl::StatusOr<GgufFile> GgufFile::WithTensors(std::vector<GgufTensor> tensors) const {
+  GgufFile file = *this;
+  file.tensors_ = std::move(tensors);
+  NIBBLE_RETURN_IF_ERROR(file.IndexTensors());
+  return file;
+}
 
 const GgufValue* GgufFile::Find(std::string_view key) const {
   const auto less = [this](uint32_t index, std::string_view wanted) { return metadata_[index].key < wanted; };

@@ -70,6 +70,10 @@ class GgufFile {
   // `bytes` must outlive the result and everything taken from it.
   static absl::StatusOr<GgufFile> Parse(absl::Span<const std::byte> bytes);
 
+  // The same metadata over other tensors, which another container proved as Parse would. FAILED_PRECONDITION for a
+  // duplicate name.
+  absl::StatusOr<GgufFile> WithTensors(std::vector<GgufTensor> tensors) const;
+
   uint32_t version() const { return version_; }
   uint64_t alignment() const { return alignment_; }
   uint64_t size_bytes() const { return size_bytes_; }
@@ -85,6 +89,8 @@ class GgufFile {
 
  private:
   friend class GgufParser;
+  absl::Status IndexTensors();
+
   uint32_t version_ = 0;
   uint64_t alignment_ = kGgufDefaultAlignment;
   uint64_t size_bytes_ = 0;

@@ -18,11 +18,10 @@ inline constexpr int64_t kMaxIntermediateSize = 1 << 20;
 inline constexpr int64_t kMaxVocabSize = 1 << 22;
 inline constexpr int64_t kMaxContextLength = 1 << 24;
 
-// Of products with activations of 4 bits: so many inputs at the end of a row are int8 all the same, in whole groups of
-// 32. Files that `nibble quantize` made have the inputs with the most energy there.
+// Inputs of one layer's products that stay int8 where activations have 4 bits: rising column numbers of the matrix.
+// `nibble quantize` chooses those with the most energy.
 struct Int8Inputs {
-  int64_t hidden = 0;  // of the products that read the residual stream
-  int64_t inner = 0;   // of the down projection
+  std::vector<int32_t> qkv, attention_output, gate_up, down;
 };
 
 struct ModelConfig {
@@ -48,9 +47,9 @@ struct ModelConfig {
   int64_t sliding_pattern = 0;       // gemma3: 6 = layers 5, 11, … are global, the others local; 0: no local layers
   float final_logit_softcap = 0.0f;  // 0: none
   float attention_logit_softcap = 0.0f;
-  float attention_scale = 0.0f;  // scores are multiplied by it; 0 means 1/sqrt(head_dim)
-  bool tied_embeddings = false;  // no output.weight: the head is token_embd.weight
-  Int8Inputs int8_inputs;
+  float attention_scale = 0.0f;         // scores are multiplied by it; 0 means 1/sqrt(head_dim)
+  bool tied_embeddings = false;         // no output.weight: the head is token_embd.weight
+  std::vector<Int8Inputs> int8_inputs;  // [num_layers], or empty: none
 
   // Whether the layer sees a window only and has the local rotary base.
   bool IsLocal(int64_t layer) const { return sliding_pattern > 0 && (layer + 1) % sliding_pattern != 0; }

@@ -8,12 +8,14 @@
 #include "engine/weights/gguf.h"
 #include "engine/weights/gguf_source.h"
 #include "engine/weights/mapped_file.h"
+#include "engine/weights/quantized_file.h"
 #include "engine/weights/tokenizer_gguf.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {
 
 absl::StatusOr<ModelFile> ParseModelFile(absl::Span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+  if (LooksLikeSafetensors(bytes)) return ParseQuantized(bytes, std::move(owner));
   NIBBLE_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(bytes));
   ModelFile model;
   NIBBLE_ASSIGN_OR_RETURN(model.config, ConfigFromGguf(file));

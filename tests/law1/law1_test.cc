@@ -15,7 +15,15 @@ constexpr int kMaxTokens = 15;
 struct Setting {
   const char* model;
   Modes modes;
+  bool int8_inputs = false;  // as a file of `nibble quantize` has them
 };
+
+// A few of every product's inputs, others in each layer.
+std::vector<engine::Int8Inputs> SomeInt8Inputs(const engine::ModelConfig& config) {
+  std::vector<engine::Int8Inputs> layers;
+  for (int32_t i = 0; i < config.num_layers; ++i) layers.push_back({{i, 7, 20}, {i, 30}, {2, 3 + i}, {5, 33 + i}});
+  return layers;
+}
 
 void PrintTo(const Setting& setting, std::ostream* out) { *out << setting.model; }
 
@@ -25,6 +33,7 @@ class Law1 : public testing::TestWithParam<Setting> {
     auto file = engine::OpenModelFile(std::string(NIBBLE_TESTS_DIR) + "/golden/logits/" + GetParam().model);
     ASSERT_THAT(file, IsOk());
     file_ = *std::move(file);
+    if (GetParam().int8_inputs) file_.config.int8_inputs = SomeInt8Inputs(file_.config);
     prompts_ = MakePrompts(17, 134, 200, file_.config.vocab_size);
     // Long ones reach well into the second segment of attention.
     for (const auto& longer : MakePrompts(3, 440, 480, file_.config.vocab_size)) prompts_.push_back(longer);
@@ -84,6 +93,7 @@ INSTANTIATE_TEST_SUITE_P(
     Models, Law1,
     testing::Values(Setting{"tiny-llama-quantized.gguf", kInteger}, Setting{"tiny-llama-f32.gguf", kFloat},
                     Setting{"tiny-llama-f32.gguf", kRounded4}, Setting{"tiny-llama-f32.gguf", kW4A4},
+                    Setting{"tiny-llama-quantized.gguf", kW4A4, /*int8_inputs=*/true},
                     Setting{"tiny-qwen2-bf16.gguf", kInteger}, Setting{"tiny-qwen3-f16.gguf", kInteger},
                     Setting{"tiny-gemma3-q8_0.gguf", kInteger}, Setting{"tiny-gemma3-q8_0.gguf", kFloat}));
 

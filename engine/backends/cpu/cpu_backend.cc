@@ -102,7 +102,8 @@ void CpuBackend::Add(View x, View y, View out) {
 }
 
 void CpuBackend::Quantize(View x, const PackedMatrix& matrix) {
-  const int64_t groups = matrix.groups(), int4_groups = matrix.int4_groups();
+  const int64_t groups = matrix.groups();
+  const float* int4_inputs = matrix.int4_inputs();
   const size_t count = static_cast<size_t>(x.rows * groups);
   if (scales_.size() < count) {
     codes_.resize(count * kGroupSize);
@@ -111,7 +112,7 @@ void CpuBackend::Quantize(View x, const PackedMatrix& matrix) {
     biases_.resize(count);
   }
   quantized_ = {codes_.data(), scales_.data(), scaled_sums_.data(), biases_.data(), groups};
-  ForRows(pool_, x.rows, [&](int64_t row) { QuantizeRow(isa_, x.row(row), x.cols, row, int4_groups, quantized_); });
+  ForRows(pool_, x.rows, [&](int64_t row) { QuantizeRow(isa_, x.row(row), x.cols, row, int4_inputs, quantized_); });
 }
 
 void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, Epilogue epilogue, View out) {

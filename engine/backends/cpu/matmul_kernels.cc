@@ -300,16 +300,15 @@ HWY_INLINE Group LoadGroup(const float* x, int64_t cols, int64_t g) {
   return {Load(padded), Load(padded + 16)};
 }
 
-// What sixteen groups are rounded with. Codes are the nearest integers of value * inverse, at most `highest`.
+// What sixteen groups are rounded with.
 struct GroupScales {
   HWY_ALIGN float scales[16];
   HWY_ALIGN float inverses[16];
-  HWY_ALIGN float highest[16];
 };
 
-// Where `span` is what `steps` steps of a group's grid make: scale = span / steps, and its inverse. Below 4e-37 the
-// inverse of an int8 scale overflows, below 2e-36 the scale is denormal: a group whose largest magnitude is under
-// 1e-30, well above both and far below what counts in a sum, is zero, and both are.
+// Where a group's `span` is `steps` steps of its grid: scale = span / steps, and its inverse. Below 4e-37 the inverse
+// of an int8 scale overflows, below 2e-36 the scale is denormal: a group whose largest magnitude is under 1e-30, well
+// above both and far below what counts in a sum, is zero, and both are.
 HWY_INLINE void ScalesOfSpans(const int32_t* largest, const float* spans, float steps, GroupScales* out) {
   NIBBLE_PARTS {
     const auto span = hn::LoadU(F(), spans + i * kLanes), count = hn::Set(F(), steps);
@@ -320,64 +319,75 @@ HWY_INLINE void ScalesOfSpans(const int32_t* largest, const float* spans, float 
   }
 }
 
-// int8: the largest magnitude is 127 steps.
-struct RoundingA8 {
-  static HWY_INLINE void Measure(const Group& /*group*/, int32_t largest, int i, float* spans, float* /*lows*/) {
-    std::memcpy(&spans[i], &largest, sizeof(float));
-  }
-  static HWY_INLINE void Scales(const int32_t* largest, const float* spans, const float* /*lows*/, GroupScales* out) {
-    ScalesOfSpans(largest, spans, 127.0f, out);
-    Store(Set(127.0f), out->highest);
-  }
-};
-
-// 4 bits: fifteen steps from the least of a group's values and zero to the greatest of them. Halves, because the
-// difference of two finite values need not be one.
-struct RoundingA4 {
-  static HWY_INLINE void Measure(const Group& group, int32_t /*largest*/, int i, float* spans, float* lows) {
-    const float low = -MaxLanes16(Max(Zero(), Sub(Zero(), Min(group.low, group.high))));
-    const float high = MaxLanes16(Max(Zero(), Max(group.low, group.high)));
-    lows[i] = low;
-    spans[i] = 0.5f * high - 0.5f * low;
-  }
-  static HWY_INLINE void Scales(const int32_t* largest, const float* spans, const float* lows, GroupScales* out) {
-    ScalesOfSpans(largest, spans, 7.5f, out);
-    const V16 lowest = ToFloat(NearestInt(Mul(Load(lows), Load(out->inverses))));
-    Store(Add(lowest, Set(15.0f)), out->highest);
-  }
-};
-
-// Returns the sum of the codes.
-HWY_INLINE int32_t QuantizeGroup(const Group& group, float inverse, float highest, int8_t* codes) {
-  const V16 factor = Set(inverse), most = Set(highest);
-  const I16 low = NearestInt(Min(Mul(group.low, factor), most)), high = NearestInt(Min(Mul(group.high, factor), most));
-  StoreCodes(low, codes);
-  StoreCodes(high, codes + 16);
-  return SumLanesInt(AddInt(low, high));
+// The codes of 16 values. Returns them for the sum.
+HWY_INLINE I16 QuantizeHalf(V16 x, V16 inverse, V16 highest, int8_t* codes) {
+  const I16 rounded = NearestInt(Min(Mul(x, inverse), highest));
+  StoreCodes(rounded, codes);
+  return rounded;
 }
 
-// Groups [first, end) of a row, sixteen at a time, for their divisions.
+// The largest magnitude is 127 steps.
+struct RoundingA8 {
+  static constexpr float kSteps = 127.0f;
+
+  HWY_INLINE float Span(const Group& /*group*/, int64_t /*g*/, int32_t largest, float* /*low*/) const {
+    float magnitude;
+    std::memcpy(&magnitude, &largest, sizeof magnitude);
+    return magnitude;
+  }
+  HWY_INLINE int32_t Quantize(const Group& group, int64_t /*g*/, float inverse, float /*low*/, int8_t* codes) const {
+    const V16 factor = Set(inverse), highest = Set(127.0f);
+    return SumLanesInt(
+        AddInt(QuantizeHalf(group.low, factor, highest, codes), QuantizeHalf(group.high, factor, highest, codes + 16)));
+  }
+};
+
+// Fifteen steps from the least of a group's 4-bit values and zero to the greatest, unless an int8 value is more than
+// 127 of those. Spans are halves: the difference of two finite values need not be one.
+struct RoundingA4 {
+  static constexpr float kSteps = 7.5f;
+  const float* int4_inputs;
+
+  HWY_INLINE float Span(const Group& group, int64_t g, int32_t /*largest*/, float* low) const {
+    const float* int4 = int4_inputs + g * kGroupSize;
+    const V16 first = Mul(group.low, Load(int4)), second = Mul(group.high, Load(int4 + 16));
+    const V16 rest = Sub(group.low, first), more_rest = Sub(group.high, second);
+    const float high = MaxLanes16(Max(Zero(), Max(first, second)));
+    *low = -MaxLanes16(Max(Zero(), Sub(Zero(), Min(first, second))));
+    const float wide = MaxLanes16(Max(Max(rest, more_rest), Sub(Zero(), Min(rest, more_rest))));
+    return std::max(0.5f * high - 0.5f * *low, wide * (kSteps / 127.0f));
+  }
+  HWY_INLINE int32_t Quantize(const Group& group, int64_t g, float inverse, float low, int8_t* codes) const {
+    const float* int4 = int4_inputs + g * kGroupSize;
+    // Fifteen above the code of `low`, and 127 for int8 inputs.
+    const V16 lower = ToFloat(NearestInt(Mul(Set(low), Set(inverse)))), factor = Set(inverse), most = Set(127.0f);
+    const V16 less = Sub(Add(lower, Set(15.0f)), most);
+    return SumLanesInt(AddInt(QuantizeHalf(group.low, factor, Fma(Load(int4), less, most), codes),
+                              QuantizeHalf(group.high, factor, Fma(Load(int4 + 16), less, most), codes + 16)));
+  }
+};
+
+// Sixteen groups at a time, for their divisions.
 template <typename Rounding>
-HWY_INLINE void QuantizeGroups(const float* x, int64_t cols, int64_t row, int64_t first, int64_t end,
+HWY_INLINE void QuantizeGroups(const Rounding& rounding, const float* x, int64_t cols, int64_t row,
                                const QuantizedRows& out) {
-  for (; first < end; first += 16) {
-    const int64_t count = std::min<int64_t>(16, end - first);
+  for (int64_t first = 0; first < out.groups; first += 16) {
+    const int64_t count = std::min<int64_t>(16, out.groups - first);
     HWY_ALIGN int32_t largest[16] = {};
     HWY_ALIGN float spans[16] = {}, lows[16] = {};
     for (int64_t i = 0; i < count; ++i) {
       const Group group = LoadGroup(x, cols, first + i);
       largest[i] = LargestLane(MaxInt(MagnitudeBits(group.low), MagnitudeBits(group.high)));
-      if (HWY_LIKELY(largest[i] < kInfinityBits))
-        Rounding::Measure(group, largest[i], static_cast<int>(i), spans, lows);
+      if (HWY_LIKELY(largest[i] < kInfinityBits)) spans[i] = rounding.Span(group, first + i, largest[i], &lows[i]);
     }
     GroupScales made;
-    Rounding::Scales(largest, spans, lows, &made);
+    ScalesOfSpans(largest, spans, Rounding::kSteps, &made);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t at = row * out.groups + first + i;
       int8_t* codes = out.codes + at * kGroupSize;
       int32_t sum = 0;
       if (HWY_LIKELY(largest[i] < kInfinityBits)) {
-        sum = QuantizeGroup(LoadGroup(x, cols, first + i), made.inverses[i], made.highest[i], codes);
+        sum = rounding.Quantize(LoadGroup(x, cols, first + i), first + i, made.inverses[i], lows[i], codes);
       } else {
         std::memset(codes, 0, kGroupSize);
         made.scales[i] = std::numeric_limits<float>::quiet_NaN();
@@ -389,9 +399,9 @@ HWY_INLINE void QuantizeGroups(const float* x, int64_t cols, int64_t row, int64_
   }
 }
 
-void QuantizeOneRow(const float* x, int64_t cols, int64_t row, int64_t int4_groups, const QuantizedRows& out) {
-  QuantizeGroups<RoundingA4>(x, cols, row, 0, int4_groups, out);
-  QuantizeGroups<RoundingA8>(x, cols, row, int4_groups, out.groups, out);
+void QuantizeOneRow(const float* x, int64_t cols, int64_t row, const float* int4_inputs, const QuantizedRows& out) {
+  if (int4_inputs == nullptr) return QuantizeGroups(RoundingA8{}, x, cols, row, out);
+  QuantizeGroups(RoundingA4{int4_inputs}, x, cols, row, out);
 }
 
 }  // namespace
@@ -409,9 +419,9 @@ PanelKernel QuantizedPanelKernel(simd::Isa isa, const GroupFormat& format) {
 
 PanelKernel FloatPanelKernel(simd::Isa isa) { return NIBBLE_FOR_ISA(isa, ChooseFloatPanel()); }
 
-void QuantizeRow(simd::Isa isa, const float* x, int64_t cols, int64_t row, int64_t int4_groups,
+void QuantizeRow(simd::Isa isa, const float* x, int64_t cols, int64_t row, const float* int4_inputs,
                  const QuantizedRows& out) {
-  NIBBLE_FOR_ISA(isa, QuantizeOneRow(x, cols, row, int4_groups, out));
+  NIBBLE_FOR_ISA(isa, QuantizeOneRow(x, cols, row, int4_inputs, out));
 }
 
 }  // namespace nibble::engine

@@ -16,8 +16,9 @@
 namespace nibble::engine {
 
 // Rows quantized dynamically, one scale per token and group of 32: symmetric int8, or 4 bits, whose codes are sixteen
-// integers in a row, zero among them (a zero point of 4 bits, which the codes have in them). codes: [rows, groups *
-// 32], the others [rows, groups].
+// integers in a row, zero among them (a zero point of 4 bits, which the codes have in them). Of a group of 4 bits some
+// inputs may be int8 on the same step, so that the few large ones do not make it wide (the mixed precision of Atom,
+// arXiv 2310.19102, section 4.1, but in place). codes: [rows, groups * 32], the others [rows, groups].
 struct QuantizedRows {
   int8_t* codes = nullptr;
   float* scales = nullptr;
@@ -45,9 +46,9 @@ using PanelKernel = void (*)(const PanelArgs& args);
 PanelKernel QuantizedPanelKernel(simd::Isa isa, const GroupFormat& format);
 PanelKernel FloatPanelKernel(simd::Isa isa);
 
-// Quantizes one row of `cols` floats, its first `int4_groups` groups to 4 bits, the others to int8. A group that holds
-// NaN or infinity gets scale NaN, so that its products say so.
-void QuantizeRow(simd::Isa isa, const float* x, int64_t cols, int64_t row, int64_t int4_groups,
+// Quantizes one row of `cols` floats: to int8, or, where `int4_inputs` is given, to 4 bits wherever it is 1 and to int8
+// where it is 0, [groups * 32]. A group that holds NaN or infinity gets scale NaN, so that its products say so.
+void QuantizeRow(simd::Isa isa, const float* x, int64_t cols, int64_t row, const float* int4_inputs,
                  const QuantizedRows& out);
 
 }  // namespace nibble::engine

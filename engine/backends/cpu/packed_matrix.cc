@@ -137,7 +137,8 @@ absl::StatusOr<std::unique_ptr<PackedMatrix>> PackedMatrix::Pack(absl::Span<cons
   auto matrix = std::make_unique<PackedMatrix>();
   matrix->cols_ = parts.front()->cols();
   if (inputs.mode == ActivationMode::kA4) {
-    matrix->int4_groups_ = std::max<int64_t>(0, matrix->groups() - inputs.int8_inputs / kGroupSize);
+    matrix->int4_inputs_.assign(static_cast<size_t>(matrix->groups() * kGroupSize), 1.0f);
+    for (const int32_t input : inputs.int8_inputs) matrix->int4_inputs_[static_cast<size_t>(input)] = 0.0f;
   }
   for (const Tensor* part : parts) {
     NIBBLE_CHECK(part->cols() == matrix->cols_);

@@ -49,14 +49,14 @@ class PackedMatrix : public Matrix {
   int64_t cols() const override { return cols_; }
   int64_t bytes() const override;
   int64_t groups() const { return (cols_ + kGroupSize - 1) / kGroupSize; }
-  // The first so many meet activations of 4 bits.
-  int64_t int4_groups() const { return int4_groups_; }
+  // [groups * 32]: 1 for inputs of 4 bits, 0 for those of int8. nullptr: all are int8.
+  const float* int4_inputs() const { return int4_inputs_.empty() ? nullptr : int4_inputs_.data(); }
   const std::vector<Section>& sections() const { return sections_; }
 
  private:
   int64_t rows_ = 0;
   int64_t cols_ = 0;
-  int64_t int4_groups_ = 0;
+  std::vector<float> int4_inputs_;
   std::vector<Section> sections_;
 };
 

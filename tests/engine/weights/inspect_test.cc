@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 
+#include "engine/weights/quantized_file.h"
 #include "gtest/gtest.h"
 #include "tests/base/status_matchers.h"
 #include "tests/engine/weights/hf_folder.h"
@@ -46,6 +47,17 @@ TEST_F(InspectTest, TellsAllOfARightFile) {
   EXPECT_THAT(out_.str(),
               AllOf(ContainsRegex("final_logit_softcap +30"), ContainsRegex("attention_logit_softcap +50")));
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("SentencePiece"), HasSubstr("bos 2 \"<bos>\", eos 1 \"<eos>\"")));
+}
+
+TEST_F(InspectTest, TellsTheChoicesOfAQuantizedFile) {
+  const std::string gguf = TinyGguf("llama").Build();
+  const ModelFile model = *ParseModelFile(AsBytes(gguf), nullptr);
+  const auto tensors = model.weights->tensors();
+  std::ofstream(path_, std::ios::binary) << SerializeQuantized(
+      {{{"rounding", "gptq"}}, AsBytes(gguf), {tensors.begin(), tensors.end()}, {}});
+  ASSERT_THAT(Inspect(path_, out_), IsOk());
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("nibble-quantized"), ContainsRegex("\"rounding\" +\"gptq\"")));
+  EXPECT_THAT(out_.str(), AllOf(ContainsRegex("f32 +20 of"), HasSubstr("6, tied head"), Not(HasSubstr("encoding."))));
 }
 
 TEST_F(InspectTest, TellsOfLlamaFiles) {

@@ -1,0 +1,29 @@
+// Groups of 32 codes as the blocks that files hold: the other way round from weight_groups.h. Layouts: GGUF, as in
+// engine/weights/encoding.cc.
+#ifndef NIBBLE_ENGINE_QUANT_GROUP_BLOCKS_H_
+#define NIBBLE_ENGINE_QUANT_GROUP_BLOCKS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "kvcache/simd/half.h"
+
+namespace nibble::engine {
+
+// REQUIRES: the parameters are f16 exactly, or NaN; `block` has the bytes of one block.
+inline void WriteQ4_1(const int8_t* codes, float scale, float min, std::byte* block) {
+  const uint16_t params[2] = {simd::FloatToHalf(scale), simd::FloatToHalf(min)};
+  std::memcpy(block, params, sizeof params);
+  for (int i = 0; i < 16; ++i) block[sizeof params + i] = static_cast<std::byte>(codes[i] | codes[i + 16] << 4);
+}
+
+inline void WriteQ8_0(const int8_t* codes, float scale, std::byte* block) {
+  const uint16_t half = simd::FloatToHalf(scale);
+  std::memcpy(block, &half, sizeof half);
+  std::memcpy(block + sizeof half, codes, 32);
+}
+
+}  // namespace nibble::engine
+
+#endif  // NIBBLE_ENGINE_QUANT_GROUP_BLOCKS_H_

@@ -1,0 +1,46 @@
+// What the inputs of matrix products are like while a model reads a text: sums of x x^T, layer by layer and product by
+// product, for as many layers as memory is given for.
+#ifndef NIBBLE_ENGINE_TOOLS_PRODUCT_STATISTICS_H_
+#define NIBBLE_ENGINE_TOOLS_PRODUCT_STATISTICS_H_
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "engine/backends/cpu/cpu_backend.h"
+#include "engine/models/product_observer.h"
+
+namespace nibble::engine {
+
+// The sum of x x^T over the inputs x of one product, [size, size]: H of engine/quant/gptq.h.
+struct InputMoments {
+  int64_t size = 0;
+  std::vector<float> sums;
+
+  float energy(int64_t input) const { return sums[static_cast<size_t>(input * size + input)]; }
+};
+
+// Thread: the observer's.
+class ProductStatistics : public ProductObserver {
+ public:
+  using Layer = std::array<InputMoments, 4>;  // by Product
+
+  // Of layers [first, end). `pool` must outlive it.
+  ProductStatistics(int first, int end, simd::Isa isa, WorkerPool& pool);
+
+  void OnProduct(int layer, Product product, View input) override;
+
+  int first() const { return first_; }
+  int end() const { return first_ + static_cast<int>(layers_.size()); }
+  Layer& layer(int index) { return layers_[static_cast<size_t>(index - first_)]; }
+
+ private:
+  const int first_;
+  std::vector<Layer> layers_;
+  CpuBackend backend_;             // sums of products of columns are a product of matrices
+  std::vector<float> transposed_;  // [size, rows]
+};
+
+}  // namespace nibble::engine
+
+#endif  // NIBBLE_ENGINE_TOOLS_PRODUCT_STATISTICS_H_

@@ -1,0 +1,196 @@
+#include "engine/weights/quantized_file.h"
+
+#include <cstring>
+#include <functional>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/weights/byte_reader.h"
+#include "engine/weights/config_gguf.h"
+#include "engine/weights/gguf.h"
+#include "engine/weights/gguf_source.h"
+#include "engine/weights/tokenizer_gguf.h"
+#include "kvcache/base/check.h"
+#include "kvcache/base/status_macros.h"
+
+namespace nibble::engine {
+namespace {
+
+constexpr char kVersion[] = "1";
+constexpr char kGgufMetadata[] = "gguf.metadata", kEncodingPrefix[] = "encoding.", kInt8Suffix[] = ".int8_inputs";
+constexpr uint64_t kMetadataOffset = 8;  // where it lies, for errors
+
+// The products of a layer, and where their int8 inputs are.
+struct ProductLists {
+  std::string_view name;
+  std::vector<int32_t> Int8Inputs::*inputs;
+  int64_t (*cols)(const ModelConfig&);
+};
+
+int64_t HiddenCols(const ModelConfig& config) { return config.hidden_size; }
+int64_t AttentionCols(const ModelConfig& config) { return config.num_heads * config.head_dim; }
+int64_t InnerCols(const ModelConfig& config) { return config.intermediate_size; }
+
+constexpr ProductLists kProducts[] = {{"qkv", &Int8Inputs::qkv, HiddenCols},
+                                      {"attn_output", &Int8Inputs::attention_output, AttentionCols},
+                                      {"gate_up", &Int8Inputs::gate_up, HiddenCols},
+                                      {"ffn_down", &Int8Inputs::down, InnerCols}};
+
+std::string ListName(size_t layer, std::string_view product) {
+  return absl::StrCat("blk.", layer, ".", std::string(product), kInt8Suffix);
+}
+
+absl::Status TensorError(const SafetensorsTensor& tensor, const std::string& what) {
+  return FormatError("tensor " + Quoted(tensor.name), tensor.header_offset, what);
+}
+
+absl::Status CheckText(const SafetensorsFile& file, const std::string& key, const std::string& wanted) {
+  const std::string* const text = file.FindMetadata(key);
+  if (text != nullptr && *text == wanted) return absl::OkStatus();
+  return FormatError("metadata " + Quoted(key), kMetadataOffset,
+                     (text == nullptr ? "is missing" : "is " + Quoted(*text)) + ", not " + Quoted(wanted));
+}
+
+absl::StatusOr<GgufFile> ReadGgufMetadata(const SafetensorsFile& file) {
+  const SafetensorsTensor* const tensor = file.Find(kGgufMetadata);
+  if (tensor == nullptr) {
+    return FormatError("tensor " + Quoted(kGgufMetadata), kMetadataOffset, "is missing");
+  }
+  NIBBLE_ASSIGN_OR_RETURN(GgufFile gguf, GgufFile::Parse(tensor->data));
+  if (!gguf.tensors().empty()) return TensorError(*tensor, "has tensors of its own");
+  return gguf;
+}
+
+absl::StatusOr<const EncodingTraits*> EncodingOf(const SafetensorsFile& file, const SafetensorsTensor& tensor) {
+  const std::string* const name = file.FindMetadata(kEncodingPrefix + tensor.name);
+  if (name == nullptr) return TensorError(tensor, "has no metadata " + Quoted(kEncodingPrefix + tensor.name));
+  for (const EncodingTraits& traits : AllEncodings()) {
+    if (traits.name == *name) return &traits;
+  }
+  return TensorError(tensor, Quoted(*name) + " is not a known encoding");
+}
+
+// As the tensor table of a GGUF file would have it. The container proved that the data are as long as the shape says.
+absl::StatusOr<GgufTensor> ReadWeight(const SafetensorsFile& file, const SafetensorsTensor& tensor) {
+  NIBBLE_ASSIGN_OR_RETURN(const EncodingTraits* traits, EncodingOf(file, tensor));
+  if (tensor.type != SafetensorsType::kU8) return TensorError(tensor, "is not of type U8");
+  if (tensor.shape.empty() || tensor.shape.size() > kGgufMaxDims || tensor.data.empty()) {
+    return TensorError(tensor, absl::StrCat("is not of 1 to ", kGgufMaxDims, " dimensions of 1 or more"));
+  }
+  GgufTensor weight = {tensor.name, traits, tensor.shape, tensor.header_offset, tensor.header_offset, tensor.data};
+  if (tensor.shape.back() % traits->block_bytes != 0) {
+    return TensorError(tensor, absl::StrCat("a row of ", tensor.shape.back(), " bytes is not a whole number of ",
+                                            std::string(traits->name), " blocks"));
+  }
+  // At most as many elements to a byte as the densest encoding has: far from 2^63 for data that are in memory.
+  weight.shape.back() = tensor.shape.back() / traits->block_bytes * traits->block_elements;
+  return weight;
+}
+
+absl::StatusOr<std::vector<int32_t>> ReadList(const SafetensorsTensor& tensor, int64_t cols) {
+  if (tensor.type != SafetensorsType::kI32 || tensor.shape.size() != 1) {
+    return TensorError(tensor, "is not a list of type I32");
+  }
+  std::vector<int32_t> inputs(tensor.data.size() / sizeof(int32_t));
+  if (!inputs.empty()) std::memcpy(inputs.data(), tensor.data.data(), tensor.data.size());
+  int64_t least = 0;
+  for (const int32_t input : inputs) {
+    if (input < least || input >= cols) {
+      return TensorError(tensor, absl::StrCat("is not rising, or not in 0 to ", cols - 1));
+    }
+    least = int64_t{input} + 1;
+  }
+  return inputs;
+}
+
+// `lists` tensors of that kind are in the file.
+absl::StatusOr<std::vector<Int8Inputs>> ReadInt8Inputs(const SafetensorsFile& file, const ModelConfig& config,
+                                                       size_t lists) {
+  std::vector<Int8Inputs> layers(lists == 0 ? 0 : static_cast<size_t>(config.num_layers));
+  for (size_t i = 0; i < layers.size(); ++i) {
+    for (const ProductLists& product : kProducts) {
+      const SafetensorsTensor* const tensor = file.Find(ListName(i, product.name));
+      if (tensor == nullptr) {
+        return FormatError("tensor " + Quoted(ListName(i, product.name)), kMetadataOffset, "is missing");
+      }
+      NIBBLE_ASSIGN_OR_RETURN(layers[i].*product.inputs, ReadList(*tensor, product.cols(config)));
+    }
+  }
+  if (lists == layers.size() * std::size(kProducts)) return layers;
+  return FormatError("tensors", kMetadataOffset, absl::StrCat("more ", kInt8Suffix, " than the layers have products"));
+}
+
+// The file up to its tensor table, with a tensor count of 0.
+std::string GgufMetadataOf(absl::Span<const std::byte> source) {
+  constexpr size_t kTensorCountOffset = 8;
+  const absl::StatusOr<GgufFile> file = GgufFile::Parse(source);
+  NIBBLE_CHECK(file.ok());
+  std::string bytes(reinterpret_cast<const char*>(source.data()), file->tensor_table_offset());
+  bytes.replace(kTensorCountOffset, sizeof(uint64_t), sizeof(uint64_t), '\0');
+  return bytes;
+}
+
+absl::Span<const std::byte> AsBytes(const void* data, size_t size) {
+  return {static_cast<const std::byte*>(data), size};
+}
+
+}  // namespace
+
+std::string SerializeQuantized(const QuantizedModel& model) {
+  SafetensorsMetadata metadata = model.choices;
+  metadata["format"] = kQuantizedFormat;
+  metadata["format_version"] = kVersion;
+  const std::string gguf = GgufMetadataOf(model.source);
+  std::vector<SafetensorsTensor> tensors = {
+      {kGgufMetadata, SafetensorsType::kU8, {static_cast<int64_t>(gguf.size())}, AsBytes(gguf.data(), gguf.size())}};
+  for (const Tensor& tensor : model.tensors) {
+    metadata[kEncodingPrefix + tensor.name] = TraitsOf(tensor.encoding).name;
+    std::vector<int64_t> shape = tensor.shape;
+    shape.back() = tensor.row_bytes();
+    tensors.push_back({tensor.name, SafetensorsType::kU8, std::move(shape), tensor.data});
+  }
+  for (size_t i = 0; i < model.int8_inputs.size(); ++i) {
+    for (const ProductLists& product : kProducts) {
+      const std::vector<int32_t>& inputs = model.int8_inputs[i].*product.inputs;
+      tensors.push_back({ListName(i, product.name),
+                         SafetensorsType::kI32,
+                         {static_cast<int64_t>(inputs.size())},
+                         AsBytes(inputs.data(), inputs.size() * sizeof(int32_t))});
+    }
+  }
+  return SerializeSafetensors(metadata, std::move(tensors));
+}
+
+bool LooksLikeSafetensors(absl::Span<const std::byte> bytes) {
+  constexpr size_t kLengthBytes = 8;
+  return bytes.size() > kLengthBytes && bytes[kLengthBytes] == std::byte{'{'} &&
+         std::memcmp(bytes.data(), "GGUF", 4) != 0;
+}
+
+absl::StatusOr<ModelFile> ParseQuantized(absl::Span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+  NIBBLE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Parse(bytes));
+  NIBBLE_RETURN_IF_ERROR(CheckText(file, "format", kQuantizedFormat));
+  NIBBLE_RETURN_IF_ERROR(CheckText(file, "format_version", kVersion));
+  NIBBLE_ASSIGN_OR_RETURN(const GgufFile metadata, ReadGgufMetadata(file));
+  std::vector<GgufTensor> weights;
+  size_t lists = 0;
+  for (const SafetensorsTensor& tensor : file.tensors()) {
+    if (tensor.name == kGgufMetadata) continue;
+    if (tensor.name.ends_with(kInt8Suffix)) {
+      ++lists;
+      continue;
+    }
+    NIBBLE_ASSIGN_OR_RETURN(GgufTensor weight, ReadWeight(file, tensor));
+    weights.push_back(std::move(weight));
+  }
+  NIBBLE_ASSIGN_OR_RETURN(const GgufFile gguf, metadata.WithTensors(std::move(weights)));
+  ModelFile model;
+  NIBBLE_ASSIGN_OR_RETURN(model.config, ConfigFromGguf(gguf));
+  NIBBLE_ASSIGN_OR_RETURN(model.config.int8_inputs, ReadInt8Inputs(file, model.config, lists));
+  NIBBLE_ASSIGN_OR_RETURN(model.tokenizer, TokenizerFromGguf(gguf, model.config.vocab_size));
+  model.weights = MakeGgufSource(gguf, std::move(owner));
+  return model;
+}
+
+}  // namespace nibble::engine
