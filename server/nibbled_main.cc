@@ -14,7 +14,7 @@
 #include "server/log.h"
 #include "server/process.h"
 
-ABSL_FLAG(std::string, model, "", "model: a GGUF file, or a Hugging Face folder");
+ABSL_FLAG(std::string, model, "", "model: a GGUF file, a Hugging Face folder, or a file of `nibble quantize`");
 ABSL_FLAG(std::string, served_model_name, "", "name that clients use; default: the file's name");
 ABSL_FLAG(std::string, listen, "127.0.0.1:50051", "gRPC address; port 0 picks a free one");
 ABSL_FLAG(std::string, metrics, "127.0.0.1:9090", "HTTP address of /metrics, /livez and /readyz");

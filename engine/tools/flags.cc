@@ -11,7 +11,7 @@
 #include "kvcache/base/status_macros.h"
 #include "kvcache/codecs/codec.h"
 
-ABSL_FLAG(std::string, model, "", "model: a GGUF file, or a Hugging Face folder");
+ABSL_FLAG(std::string, model, "", "model: a GGUF file, a Hugging Face folder, or a file of `nibble quantize`");
 ABSL_FLAG(std::string, prompt, "", "the prompt's text");
 ABSL_FLAG(std::string, prompt_file, "", "file that holds the prompt");
 ABSL_FLAG(bool, chat, false, "wrap the prompt as a user's message in the model's own chat template");

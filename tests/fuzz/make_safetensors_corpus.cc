@@ -7,14 +7,17 @@
 #include <string>
 #include <vector>
 
+#include "engine/weights/model_file.h"
+#include "engine/weights/quantized_file.h"
 #include "engine/weights/safetensors.h"
+#include "tests/engine/weights/tiny_gguf.h"
 
 namespace nibble::engine {
 namespace {
 
 constexpr char kBytes[] = "0123456789abcdef0123456789abcdef";
 
-SafetensorsTensor Tensor(const std::string& name, const std::string& type, std::vector<int64_t> shape) {
+SafetensorsTensor TensorOf(const std::string& name, const std::string& type, std::vector<int64_t> shape) {
   const SafetensorsType found = FindSafetensorsType(type)->type;
   uint64_t size = TraitsOf(found).bytes;
   for (const int64_t dim : shape) size *= static_cast<uint64_t>(dim);
@@ -32,11 +35,19 @@ void Write(const std::string& folder, const std::string& name, const std::string
   std::ofstream(folder + "/" + name, std::ios::binary) << bytes;
 }
 
+std::string TinyQuantized() {
+  const std::string gguf = TinyGguf("llama", 1).Build();
+  const ModelFile model = *ParseModelFile(AsBytes(gguf), nullptr);
+  const auto tensors = model.weights->tensors();
+  return SerializeQuantized({{}, AsBytes(gguf), {tensors.begin(), tensors.end()}, {{{0, 7}, {1}, {}, {11}}}});
+}
+
 void WriteAll(const std::string& folder) {
+  Write(folder, "quantized", TinyQuantized());
   const std::string adapter = SerializeSafetensors(
       {{"format", "pt"}, {"note", "caf\xc3\xa9 \"quoted\"\n"}},
-      {Tensor("layers.0.lora_A.weight", "BF16", {2, 4}), Tensor("layers.0.lora_B.weight", "F32", {4, 2}),
-       Tensor("scale", "F64", {}), Tensor("empty", "I64", {3, 0}), Tensor("mask", "BOOL", {5})});
+      {TensorOf("layers.0.lora_A.weight", "BF16", {2, 4}), TensorOf("layers.0.lora_B.weight", "F32", {4, 2}),
+       TensorOf("scale", "F64", {}), TensorOf("empty", "I64", {3, 0}), TensorOf("mask", "BOOL", {5})});
   Write(folder, "adapter", adapter);
   Write(folder, "cut_header", adapter.substr(0, 60));
   Write(folder, "cut_data", adapter.substr(0, adapter.size() - 3));
@@ -44,7 +55,7 @@ void WriteAll(const std::string& folder) {
   std::vector<SafetensorsTensor> all;
   for (const char* type : {"BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "I16", "U16", "F16", "BF16", "I32", "U32", "F32",
                            "F64", "I64", "U64"}) {
-    all.push_back(Tensor(type, type, {1}));
+    all.push_back(TensorOf(type, type, {1}));
   }
   Write(folder, "every_type", SerializeSafetensors({}, all));
   const std::string field = R"({"dtype":"U8","shape":[2],"data_offsets":)";

@@ -1,9 +1,11 @@
-// Any bytes as a safetensors file. What is accepted must lie in the file, and be read again from what is written of it.
+// Any bytes as a safetensors file, and as a quantized model in one. What is accepted must lie in the file, and be read
+// again from what is written of it.
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/types/span.h"
+#include "engine/weights/quantized_file.h"
 #include "engine/weights/safetensors.h"
 #include "kvcache/base/check.h"
 
@@ -25,7 +27,18 @@ void CheckTensors(const SafetensorsFile& file, absl::Span<const std::byte> bytes
   }
 }
 
+void ParseModel(absl::Span<const std::byte> bytes) {
+  const auto model = ParseQuantized(bytes, nullptr);
+  if (!model.ok()) return;
+  for (const Tensor& tensor : model->weights->tensors()) {
+    NIBBLE_CHECK(static_cast<uint64_t>(tensor.rows() * tensor.row_bytes()) == tensor.data.size());
+    std::vector<float> row(static_cast<size_t>(tensor.cols()));
+    DecodeRow(tensor, tensor.rows() - 1, absl::MakeSpan(row));
+  }
+}
+
 void ParseAll(absl::Span<const std::byte> bytes) {
+  ParseModel(bytes);
   const auto file = SafetensorsFile::Parse(bytes);
   if (!file.ok()) return;
   CheckTensors(*file, bytes);
