@@ -144,6 +144,16 @@ def measure(server, model, threads, workload, seed):
     return drive(server, SERVERS[server](model, threads, workload), workload, seed)
 
 
+def figures_of(command):
+    """What nibble-loadtest says, with --json -. A run in which a request failed is none; one that the client spoilt says so
+    under "invalid"."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    result = json.loads(done.stdout)
+    if result["failed"]:
+        raise RuntimeError(f"{result['failed']} requests failed")
+    return result
+
+
 def drive(server, serving, workload, seed):
     with serving as running:
         command = [daemons.BIN / "nibble-loadtest", "--target", running.target, "--json", "-", "--seed", str(seed),

@@ -12,12 +12,13 @@ that everything runs.
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "conformance"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 sys.dont_write_bytecode = True
-import daemon as daemons
+import compare_llama_cpp as compare
+
+daemons = compare.daemons
 
 SCENARIO = daemons.ROOT / "loadtest" / "scenarios" / "kv-memory.flags"
 CODECS = "f16,int8,int4,kivi4,kivi2,cq2,cq1,klt3,klt2,klt1"
@@ -33,7 +34,7 @@ def measure(args, codec):
                    f"http://{daemon.ready['metrics']}/metrics", "--scenario", SCENARIO, "--json", "-"]
         if args.requests:
             command += ["--requests", str(args.requests)]
-        return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        return compare.figures_of(command)
     finally:
         daemon.kill()
 
@@ -43,7 +44,7 @@ def row_of(codec, result):
     return {"codec": codec, "most_running": max(metrics["vllm:num_requests_running"]),
             "preemptions": metrics["vllm:num_preemptions_total"][-1], "goodput_per_s": result["request_goodput"],
             "slo_attainment": result["slo_attainment"], "output_tokens_per_s": result["output_throughput"],
-            "p99_ttft_ms": result["p99_ttft_ms"], "p99_tpot_ms": result["p99_tpot_ms"]}
+            "p99_ttft_ms": result["p99_ttft_ms"], "p99_tpot_ms": result["p99_tpot_ms"], "invalid": result["invalid"]}
 
 
 def main():
@@ -66,6 +67,8 @@ def main():
               f"| {100 * row['slo_attainment']:.0f} % | {row['output_tokens_per_s']:.1f} "
               f"| {row['output_tokens_per_s'] / rows[0]['output_tokens_per_s']:.2f} | {row['p99_ttft_ms']:.0f} "
               f"| {row['p99_tpot_ms']:.1f} |", flush=True)
+        if row["invalid"]:
+            print(f"{codec}: {row['invalid']}", file=sys.stderr)
     if args.json:
         args.json.write_text(json.dumps({"kv_memory": args.kv_memory, "threads": args.threads, "rows": rows}, indent=2) + "\n")
 

@@ -17,7 +17,6 @@ import argparse
 import json
 import pathlib
 import statistics
-import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -41,8 +40,7 @@ def run(args, server, model, clients, seed):
                    "--requests", str(requests)]
         if args.quick:
             command += ["--input-tokens", "32", "--output-tokens", "8"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        return {**json.loads(done.stdout), "peak_mib": running.peak_bytes() / 2**20}
+        return {**compare.figures_of(command), "peak_mib": running.peak_bytes() / 2**20}
 
 
 def rows_of(args, busy):
@@ -55,7 +53,8 @@ def rows_of(args, busy):
                     busy.append(compare.busy_share())
                     runs[server].append(run(args, server, model, clients, seed=number))
                     print(f"{model.stem}, {clients} clients, round {number + 1}: {server} "
-                          f"{runs[server][-1]['output_throughput']:.1f} tokens/s", file=sys.stderr)
+                          f"{runs[server][-1]['output_throughput']:.1f} tokens/s {runs[server][-1]['invalid'] or ''}",
+                          file=sys.stderr)
             for server, results in runs.items():
                 yield model, clients, server, {key: statistics.median(r[key] for r in results) for _, key in FIGURES}
 
