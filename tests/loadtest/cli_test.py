@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import pty
 import subprocess
 import tempfile
 import threading
@@ -101,6 +102,20 @@ class Command(unittest.TestCase):
         for i, turn in enumerate(turns[1:], 1):
             if i % 3:
                 self.assertGreaterEqual(turn["scheduled_ms"], turns[i - 1]["scheduled_ms"] + turns[i - 1]["e2el_ms"])
+
+    def test_a_terminal_sees_how_it_goes_and_nothing_of_it_stays(self):
+        ours, theirs = pty.openpty()
+        with fake_server("300", "100") as (_, target):
+            command = [BIN / "nibble-loadtest", "--target", target, "--requests", "4", "--output-tokens", "10",
+                       "--max-concurrency", "2"]
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=60)
+        os.close(theirs)
+        seen = os.read(ours, 65536).decode()
+        os.close(ours)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("2 of 4 in ", seen)
+        self.assertIn("TTFT p50 ", seen)
+        self.assertTrue(seen.endswith("\x1b[4A\x1b[J"), seen[-40:])
 
 
 if __name__ == "__main__":
