@@ -64,6 +64,7 @@ bool IsChanged(const Tensor& base, const Tensor& tuned) {
 
 // Writes the signs of one row and returns the sum of its magnitudes.
 double SetSigns(absl::Span<const float> values, absl::Span<uint32_t> words) {
+  std::fill(words.begin(), words.end(), 0u);
   double sum = 0.0;
   for (size_t i = 0; i < values.size(); ++i) {
     if (!(values[i] < 0.0f)) words[i / 32] |= uint32_t{1} << (i % 32);
@@ -79,22 +80,6 @@ void Subtract(const SignDelta& delta, int64_t plane, int64_t row, absl::Span<flo
     const float scale = delta.ScaleOf(p, row);
     for (size_t i = 0; i < values.size(); ++i) values[i] -= (words[i / 32] >> (i % 32) & 1) != 0 ? scale : -scale;
   }
-}
-
-absl::Status FillPlane(const Tensor& base, const Tensor& tuned, int64_t plane, SignDelta* delta) {
-  RowPair pair(base, tuned);
-  const absl::Span<float> scales = delta->mutable_scales().subspan(static_cast<size_t>(plane * delta->scale_rows()));
-  double sum = 0.0;
-  for (int64_t row = 0; row < base.rows(); ++row) {
-    const absl::Span<float> values = pair.Difference(row);
-    Subtract(*delta, plane, row, values);
-    const double row_sum = SetSigns(values, delta->MutableSignsOf(plane, row));
-    if (!std::isfinite(row_sum)) return NotFinite(base);
-    sum += row_sum;
-    if (delta->scale_rows() > 1) scales[static_cast<size_t>(row)] = static_cast<float>(row_sum / base.cols());
-  }
-  if (delta->scale_rows() == 1) scales[0] = static_cast<float>(sum / static_cast<double>(base.rows() * base.cols()));
-  return absl::OkStatus();
 }
 
 absl::StatusOr<SignDelta> CompressSigns(const Tensor& base, const Tensor& tuned, const CompressOptions& options) {
@@ -137,6 +122,30 @@ absl::Status CheckSameTensors(const WeightSource& base, const WeightSource& tune
 }
 
 }  // namespace
+
+absl::Status FillPlane(const Tensor& base, const Tensor& tuned, int64_t plane, SignDelta* delta) {
+  RowPair pair(base, tuned);
+  const absl::Span<float> scales = delta->mutable_scales().subspan(static_cast<size_t>(plane * delta->scale_rows()));
+  double sum = 0.0;
+  for (int64_t row = 0; row < base.rows(); ++row) {
+    const absl::Span<float> values = pair.Difference(row);
+    Subtract(*delta, plane, row, values);
+    const double row_sum = SetSigns(values, delta->MutableSignsOf(plane, row));
+    if (!std::isfinite(row_sum)) return NotFinite(base);
+    sum += row_sum;
+    if (delta->scale_rows() > 1) scales[static_cast<size_t>(row)] = static_cast<float>(row_sum / base.cols());
+  }
+  if (delta->scale_rows() == 1) scales[0] = static_cast<float>(sum / static_cast<double>(base.rows() * base.cols()));
+  return absl::OkStatus();
+}
+
+void PlaneTarget(const Tensor& base, const Tensor& tuned, int64_t plane, const SignDelta& delta, int64_t row,
+                 absl::Span<float> difference) {
+  RowPair pair(base, tuned);
+  const absl::Span<const float> values = pair.Difference(row);
+  std::copy(values.begin(), values.end(), difference.begin());
+  Subtract(delta, plane, row, difference);
+}
 
 absl::StatusOr<DeltaFile> CompressDelta(const WeightSource& base, const WeightSource& tuned,
                                         const CompressOptions& options,

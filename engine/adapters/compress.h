@@ -26,6 +26,14 @@ absl::StatusOr<DeltaFile> CompressDelta(const WeightSource& base, const WeightSo
                                         const CompressOptions& options,
                                         const std::function<void(int64_t done, int64_t all)>& progress);
 
+// Signs and mean magnitudes of one plane, of what the planes before it leave. REQUIRES: equal shapes, delta's among
+// them.
+absl::Status FillPlane(const Tensor& base, const Tensor& tuned, int64_t plane, SignDelta* delta);
+
+// What the planes before `plane` leave of the difference of one row. difference: [cols].
+void PlaneTarget(const Tensor& base, const Tensor& tuned, int64_t plane, const SignDelta& delta, int64_t row,
+                 absl::Span<float> difference);
+
 // How much of the difference between two tensors a delta leaves: ||tuned - base - delta|| / ||tuned - base||; 0 where
 // there is no difference. `delta` may be nullptr. REQUIRES: equal shapes.
 double ResidualShare(const Tensor& base, const Tensor& tuned, const RowDelta* delta);

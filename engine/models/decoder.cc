@@ -1,6 +1,7 @@
 #include "engine/models/decoder.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -29,9 +30,38 @@ const Tensor* Decoder::FindLayer(int index, std::string_view part) const {
   return Find(absl::StrCat("blk.", index, ".", std::string(part)));
 }
 
-absl::StatusOr<std::unique_ptr<Matrix>> Decoder::LoadMatrix(absl::Span<const Tensor* const> parts,
-                                                            absl::Span<const int32_t> int8_inputs) {
-  return backend_.LoadMatrix(parts, options_.weights, {options_.activations, int8_inputs});
+struct Decoder::ProductRow {
+  std::unique_ptr<Matrix> Layer::*matrix;
+  std::vector<int32_t> Int8Inputs::*int8_inputs;
+  std::vector<std::string_view> parts;  // one under another
+};
+
+const Decoder::ProductRow& Decoder::RowOf(Product product) {
+  static const auto& rows = *new std::array<ProductRow, 4>{{
+      {&Layer::qkv, &Int8Inputs::qkv, {"attn_q.weight", "attn_k.weight", "attn_v.weight"}},
+      {&Layer::attention_output, &Int8Inputs::attention_output, {"attn_output.weight"}},
+      {&Layer::gate_up, &Int8Inputs::gate_up, {"ffn_gate.weight", "ffn_up.weight"}},
+      {&Layer::down, &Int8Inputs::down, {"ffn_down.weight"}},
+  }};
+  return rows[static_cast<size_t>(product)];
+}
+
+std::vector<const Tensor*> Decoder::PartsOf(int index, Product product) const {
+  std::vector<const Tensor*> parts;
+  for (const std::string_view part : RowOf(product).parts) parts.push_back(FindLayer(index, part));
+  return parts;
+}
+
+// A matrix that is loaded again takes the memory of the one before, freed first.
+absl::Status Decoder::LoadProduct(int index, Product product, Layer& layer) {
+  const ProductRow& row = RowOf(product);
+  absl::Span<const int32_t> int8_inputs;
+  if (!config_.int8_inputs.empty()) int8_inputs = config_.int8_inputs[index].*row.int8_inputs;
+  std::unique_ptr<Matrix>& matrix = layer.*row.matrix;
+  matrix.reset();
+  NIBBLE_ASSIGN_OR_RETURN(
+      matrix, backend_.LoadMatrix(PartsOf(index, product), options_.weights, {options_.activations, int8_inputs}));
+  return absl::OkStatus();
 }
 
 // What 4 bits would cost the logits, nothing after the head mends: its inputs are int8.
@@ -66,16 +96,9 @@ absl::Status Decoder::Load() {
 absl::Status Decoder::LoadCommon(int index, Layer& layer) {
   layer.attention_norm = LayerNorm(index, "attn_norm");
   layer.mlp_norm = LayerNorm(index, "ffn_norm");
-  const Int8Inputs int8 = config_.int8_inputs.empty() ? Int8Inputs() : config_.int8_inputs[index];
-  NIBBLE_ASSIGN_OR_RETURN(layer.qkv, LoadMatrix({FindLayer(index, "attn_q.weight"), FindLayer(index, "attn_k.weight"),
-                                                 FindLayer(index, "attn_v.weight")},
-                                                int8.qkv));
-  NIBBLE_ASSIGN_OR_RETURN(layer.attention_output,
-                          LoadMatrix({FindLayer(index, "attn_output.weight")}, int8.attention_output));
-  NIBBLE_ASSIGN_OR_RETURN(
-      layer.gate_up,
-      LoadMatrix({FindLayer(index, "ffn_gate.weight"), FindLayer(index, "ffn_up.weight")}, int8.gate_up));
-  NIBBLE_ASSIGN_OR_RETURN(layer.down, LoadMatrix({FindLayer(index, "ffn_down.weight")}, int8.down));
+  for (const Product product : {Product::kQkv, Product::kAttentionOutput, Product::kGateUp, Product::kDown}) {
+    NIBBLE_RETURN_IF_ERROR(LoadProduct(index, product, layer));
+  }
   return absl::OkStatus();
 }
 
@@ -118,7 +141,9 @@ void Decoder::Forward(const Batch& batch) {
   for (const auto& [cut, whole] : cuts) *cut = whole->Rows(0, rows);
   backend_.Embed(*embedding_, batch.ids, embedding_scale_, x_);
   PrepareRopes();
-  for (int i = 0; i < config_.num_layers; ++i) RunLayer(i, layers_[i]);
+  for (current_layer_ = 0; current_layer_ < config_.num_layers; ++current_layer_) {
+    RunLayer(current_layer_, layers_[current_layer_]);
+  }
 }
 
 View Decoder::Logits(absl::Span<const int64_t> rows) {
@@ -140,13 +165,15 @@ void Decoder::PrepareRope(Rope& rope) {
 
 void Decoder::NormInput(absl::Span<const float> weight) { backend_.Norm(x_, weight, config_.rms_epsilon, normed_); }
 
-void Decoder::ObserveProduct(const Layer& layer, Product product, View input) {
+void Decoder::ShowProduct(Product product, View input) {
   if (options_.product_observer == nullptr) return;
-  options_.product_observer->OnProduct(static_cast<int>(&layer - layers_.data()), product, input);
+  const std::vector<const Tensor*> parts = PartsOf(current_layer_, product);
+  if (!options_.product_observer->OnProduct({current_layer_, product, parts, input})) return;
+  NIBBLE_CHECK(LoadProduct(current_layer_, product, layers_[current_layer_]).ok());
 }
 
 void Decoder::ProjectQkv(const Layer& layer) {
-  ObserveProduct(layer, Product::kQkv, normed_);
+  ShowProduct(Product::kQkv, normed_);
   backend_.MatMul(normed_, *layer.qkv, layer.qkv_bias, Epilogue::kStore, qkv_);
 }
 
@@ -168,15 +195,15 @@ void Decoder::Attend(int index, const Rope& rope, int64_t window) {
 }
 
 void Decoder::ProjectAttention(const Layer& layer, Epilogue epilogue) {
-  ObserveProduct(layer, Product::kAttentionOutput, attended_);
+  ShowProduct(Product::kAttentionOutput, attended_);
   backend_.MatMul(attended_, *layer.attention_output, {}, epilogue, epilogue == Epilogue::kAdd ? x_ : branch_);
 }
 
 void Decoder::GatedMlp(const Layer& layer, Activation activation, Epilogue epilogue) {
-  ObserveProduct(layer, Product::kGateUp, normed_);
+  ShowProduct(Product::kGateUp, normed_);
   backend_.MatMul(normed_, *layer.gate_up, {}, Epilogue::kStore, gate_up_);
   backend_.GatedAct(activation, gate_up_, gated_);
-  ObserveProduct(layer, Product::kDown, gated_);
+  ShowProduct(Product::kDown, gated_);
   backend_.MatMul(gated_, *layer.down, {}, epilogue, epilogue == Epilogue::kAdd ? x_ : branch_);
 }
 

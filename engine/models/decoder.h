@@ -66,13 +66,17 @@ class Decoder : public Model {
   void PrepareRope(Rope& rope);
 
  private:
-  void ObserveProduct(const Layer& layer, Product product, View input);
+  struct ProductRow;
+
+  static const ProductRow& RowOf(Product product);
   const Tensor* Find(const std::string& name) const;
   const Tensor* FindLayer(int index, std::string_view part) const;
-  absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts,
-                                                     absl::Span<const int32_t> int8_inputs);
+  std::vector<const Tensor*> PartsOf(int index, Product product) const;
+  absl::Status LoadProduct(int index, Product product, Layer& layer);
   absl::StatusOr<std::unique_ptr<Matrix>> LoadHead(const Tensor* head);
   absl::Status LoadCommon(int index, Layer& layer);
+  // Before the product, in the current layer.
+  void ShowProduct(Product product, View input);
   absl::Status AllocateViews();
 
   const ModelConfig config_;
@@ -87,6 +91,7 @@ class Decoder : public Model {
   absl::Span<const float> output_norm_;
   std::unique_ptr<Matrix> head_;
   std::vector<Layer> layers_;
+  int current_layer_ = 0;  // that Forward is at
 
   Rope global_rope_;
   // Working memory for max_rows rows; the views below are cut to the batch's rows.

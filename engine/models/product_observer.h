@@ -1,7 +1,9 @@
-// Who watches the inputs of matrix products: quantization, which learns from a forward pass what weights will meet.
+// Who sees what each product of a layer is made of, before it is made: quantization and deltas, which learn from a
+// forward pass what their weights will meet.
 #ifndef NIBBLE_ENGINE_MODELS_PRODUCT_OBSERVER_H_
 #define NIBBLE_ENGINE_MODELS_PRODUCT_OBSERVER_H_
 
+#include "absl/types/span.h"
 #include "engine/backends/backend.h"
 
 namespace nibble::engine {
@@ -9,12 +11,20 @@ namespace nibble::engine {
 // A layer's products with weights, in the order of the computation.
 enum class Product { kQkv, kAttentionOutput, kGateUp, kDown };
 
+// One of them, valid for the call alone.
+struct ObservedProduct {
+  int layer = 0;
+  Product product = Product::kQkv;
+  absl::Span<const Tensor* const> parts;  // the tensors of the matrix, one under another
+  View input;                             // [rows, cols of the matrix]
+};
+
 class ProductObserver {
  public:
   virtual ~ProductObserver() = default;
-  // Before the product. `input` is [rows, cols of the matrix], valid for the call alone. Thread: the one that runs the
-  // step.
-  virtual void OnProduct(int layer, Product product, View input) = 0;
+  // True where the parts' values are others now (their deltas changed): the matrix is then loaded again before the
+  // product. Thread: the one that runs the step.
+  virtual bool OnProduct(const ObservedProduct& observed) = 0;
 };
 
 }  // namespace nibble::engine

@@ -68,10 +68,12 @@ std::vector<Command> OfflineCommands() {
        RunQuantize},
       {"delta",
        "Makes a 1-bit delta of a fine-tune and its base (compress), or checks one (verify).",
-       "compress --base MODEL --tuned MODEL --out F [--planes N] [--scales matrix|row] | verify --base MODEL --adapter "
+       "compress --base MODEL --tuned MODEL --out F [--planes N] [--scales matrix|row] [--calibration-text F] | verify "
+       "--base MODEL --adapter "
        "F "
        "[--tuned MODEL [--text F]]",
-       {"base", "tuned", "adapter", "out", "planes", "scales", "text", "context", "chunks", "threads"},
+       {"base", "tuned", "adapter", "out", "planes", "scales", "calibration-text", "text", "context", "chunks",
+        "threads"},
        1,
        1,
        RunDelta},

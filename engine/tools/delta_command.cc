@@ -10,6 +10,7 @@
 #include "engine/tools/delta.h"
 #include "engine/tools/files.h"
 #include "engine/tools/flags.h"
+#include "engine/tools/scale_fitter.h"
 #include "engine/tools/terminal.h"
 #include "engine/weights/fingerprint.h"
 #include "engine/weights/regular_file.h"
@@ -18,7 +19,11 @@
 namespace nibble::engine {
 namespace {
 
-constexpr int32_t kDefaultChunks = 8;
+constexpr int32_t kDefaultChunks = 8;             // to score
+constexpr int32_t kDefaultCalibrationChunks = 2;  // all of which are in memory at once
+
+// The operator's text, of the fine-tune's kind: control tokens of a chat are read.
+constexpr EncodeOptions kOwnText = {.add_special = true, .parse_special = true};
 
 absl::StatusOr<CompressOptions> CompressOptionsFromFlags() {
   CompressOptions options;
@@ -57,6 +62,27 @@ absl::StatusOr<OpenedModel> OpenTuned(const OpenedModel& base) {
   return absl::FailedPreconditionError(absl::StrCat("--tuned: is of architecture ", is, ", the base of ", wanted));
 }
 
+absl::StatusOr<ChunkOptions> ChunksFromFlags(int32_t by_default) {
+  ChunkOptions chunks;
+  chunks.context = absl::GetFlag(FLAGS_context);
+  chunks.most = absl::GetFlag(FLAGS_chunks).value_or(by_default);
+  NIBBLE_RETURN_IF_ERROR(RequireAtLeast("context", chunks.context, 2));
+  NIBBLE_RETURN_IF_ERROR(RequireAtLeast("chunks", chunks.most, 1));
+  return chunks;
+}
+
+// Scales from --calibration-text, where there is one.
+absl::Status FitFromFlags(const OpenedModel& base, const OpenedModel& tuned, DeltaFile* delta) {
+  const std::string path = absl::GetFlag(FLAGS_calibration_text);
+  if (path.empty()) return absl::OkStatus();
+  NIBBLE_ASSIGN_OR_RETURN(const ChunkOptions chunks, ChunksFromFlags(kDefaultCalibrationChunks));
+  NIBBLE_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path));
+  ProgressLine line("delta: scales");
+  return FitScales(
+      base, *tuned.file.weights, tuned.tokenizer->Encode(text, kOwnText), chunks,
+      [&line](int64_t done, int64_t all) { line.Show(done, all); }, delta);
+}
+
 void PrintSummary(const DeltaFile& delta, const OpenedModel& base, const OpenedModel* tuned) {
   const WeightSource* const weights = tuned == nullptr ? nullptr : tuned->file.weights.get();
   PrintParts(PartsOf(delta, *base.file.weights, weights), std::cout);
@@ -75,8 +101,11 @@ absl::Status Compress() {
                           CompressDelta(*base.file.weights, *tuned.file.weights, options,
                                         [&line](int64_t done, int64_t all) { line->Show(done, all); }));
   line.reset();
-  delta.provenance.method = absl::StrCat(options.planes, " sign plane", options.planes > 1 ? "s" : "",
-                                         ", mean magnitude by ", absl::GetFlag(FLAGS_scales));
+  NIBBLE_RETURN_IF_ERROR(FitFromFlags(base, tuned, &delta));
+  const bool fitted = !absl::GetFlag(FLAGS_calibration_text).empty();
+  delta.provenance.method =
+      absl::StrCat(options.planes, options.planes > 1 ? " sign planes, " : " sign plane, ",
+                   fitted ? "fitted to inputs by " : "mean magnitude by ", absl::GetFlag(FLAGS_scales));
   delta.provenance.license = std::move(license);
   PrintSummary(delta, base, &tuned);
   return ReplaceFile(out, SerializeDelta(delta));
@@ -84,14 +113,10 @@ absl::Status Compress() {
 
 absl::Status PrintFidelity(const OpenedModel& base, const OpenedModel& tuned, const DeltaFile& delta) {
   NIBBLE_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(absl::GetFlag(FLAGS_text)));
-  ChunkOptions chunks;
-  chunks.context = absl::GetFlag(FLAGS_context);
-  chunks.most = absl::GetFlag(FLAGS_chunks).value_or(kDefaultChunks);
-  NIBBLE_RETURN_IF_ERROR(RequireAtLeast("context", chunks.context, 2));
-  NIBBLE_RETURN_IF_ERROR(RequireAtLeast("chunks", chunks.most, 1));
+  NIBBLE_ASSIGN_OR_RETURN(const ChunkOptions chunks, ChunksFromFlags(kDefaultChunks));
   std::optional<ProgressLine> line("delta: tokens");
   NIBBLE_ASSIGN_OR_RETURN(const DeltaFidelity fidelity,
-                          CompareDelta(base, tuned, delta, tuned.tokenizer->Encode(text, {}), chunks,
+                          CompareDelta(base, tuned, delta, tuned.tokenizer->Encode(text, kOwnText), chunks,
                                        [&line](int64_t done, int64_t all) { line->Show(done, all); }));
   line.reset();
   std::cout << absl::StrFormat("%d tokens: KL to the fine-tune %.6f, same top token %.4f, perplexity %.4f (its %.4f)\n",

@@ -30,11 +30,12 @@ ABSL_FLAG(int32_t, threads, 0, "threads; 0: as many as the machine runs at once"
 ABSL_FLAG(std::string, json, "", "write one JSON object to this file; - for stdout");
 ABSL_FLAG(std::string, text, "", "eval, calibrate: file of text to score or learn from; tokenize: the text itself");
 ABSL_FLAG(std::string, out, "", "file to write");
-ABSL_FLAG(std::string, calibration_text, "", "a text like what will be served, to learn from");
+ABSL_FLAG(std::string, calibration_text, "",
+          "file of text like what will be served: what is rounded or compressed is fitted to it");
 ABSL_FLAG(std::string, file, "", "file that holds the text");
 ABSL_FLAG(int32_t, context, 2048, "tokens of a chunk");
 ABSL_FLAG(absl::optional<int32_t>, chunks, absl::nullopt,
-          "most chunks to run; without it 8, and 32 to calibrate, spread over the text");
+          "most chunks to run; without it 8, 32 to calibrate (spread over the text), 2 to fit a delta's scales");
 ABSL_FLAG(std::string, score, "second-half", "positions of a chunk to score: second-half, all");
 ABSL_FLAG(int32_t, prefill, 512, "tokens of a prompt");
 ABSL_FLAG(int32_t, decode, 128, "steps of a decode");

@@ -9,9 +9,10 @@ ProductStatistics::ProductStatistics(int first, int end, simd::Isa isa, WorkerPo
       layers_(static_cast<size_t>(end - first)),
       backend_(isa, pool, kv::RawFormF16(isa), /*codec=*/nullptr) {}
 
-void ProductStatistics::OnProduct(int layer, Product product, View input) {
-  if (layer < first() || layer >= end()) return;
-  InputMoments& moments = this->layer(layer)[static_cast<size_t>(product)];
+bool ProductStatistics::OnProduct(const ObservedProduct& observed) {
+  if (observed.layer < first() || observed.layer >= end()) return false;
+  const View input = observed.input;
+  InputMoments& moments = layer(observed.layer)[static_cast<size_t>(observed.product)];
   moments.size = input.cols;
   moments.sums.resize(static_cast<size_t>(input.cols * input.cols));
   transposed_.resize(static_cast<size_t>(input.cols * input.rows));
@@ -26,6 +27,7 @@ void ProductStatistics::OnProduct(int layer, Product product, View input) {
   NIBBLE_CHECK(matrix.ok());
   backend_.MatMul({transposed_.data(), input.cols, input.rows}, **matrix, {}, Epilogue::kAdd,
                   {moments.sums.data(), input.cols, input.cols});
+  return false;
 }
 
 }  // namespace nibble::engine

@@ -28,7 +28,8 @@ class ProductStatistics : public ProductObserver {
   // Of layers [first, end). `pool` must outlive it.
   ProductStatistics(int first, int end, simd::Isa isa, WorkerPool& pool);
 
-  void OnProduct(int layer, Product product, View input) override;
+  // False: it changes nothing.
+  bool OnProduct(const ObservedProduct& observed) override;
 
   int first() const { return first_; }
   int end() const { return first_ + static_cast<int>(layers_.size()); }

@@ -17,7 +17,7 @@
 
 namespace nibble::engine {
 
-// What is added to the values that a file stores. Immutable while tensors point to it.
+// What is added to the values that a file stores. Does not change while someone reads.
 class RowDelta {
  public:
   virtual ~RowDelta() = default;

@@ -151,9 +151,9 @@ TEST(ProductStatistics, AreTheSumsOverAllRowsOfTheWatchedLayers) {
   WorkerPool pool(1);
   ProductStatistics statistics(1, 2, simd::SupportedIsas().back(), pool);
   std::vector<float> x = {1, 2, 3, -4, 0.5f, 6};
-  statistics.OnProduct(0, Product::kDown, {x.data(), 3, 2});
-  statistics.OnProduct(1, Product::kDown, {x.data(), 3, 2});
-  statistics.OnProduct(1, Product::kDown, {x.data(), 1, 2});
+  EXPECT_FALSE(statistics.OnProduct({0, Product::kDown, {}, {x.data(), 3, 2}}));
+  EXPECT_FALSE(statistics.OnProduct({1, Product::kDown, {}, {x.data(), 3, 2}}));
+  EXPECT_FALSE(statistics.OnProduct({1, Product::kDown, {}, {x.data(), 1, 2}}));
   const InputMoments& moments = statistics.layer(1)[static_cast<size_t>(Product::kDown)];
   EXPECT_EQ(moments.size, 2);
   EXPECT_THAT(moments.sums, testing::ElementsAre(11.25f, -5.0f, -5.0f, 60.0f));
