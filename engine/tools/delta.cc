@@ -125,8 +125,9 @@ absl::StatusOr<DeltaFidelity> CompareDelta(const OpenedModel& base, const Opened
       AddStep(chunk, first, last, options.context / 2, merged_reader, tuned_reader, &merged_fidelity, &tuned_fidelity);
     }
   }
-  return DeltaFidelity{merged_fidelity.kl_divergence(), merged_fidelity.top1(), merged_fidelity.perplexity(),
-                       tuned_fidelity.perplexity(), merged_fidelity.tokens()};
+  // Of two models that are one, rounding alone may fall below zero.
+  return DeltaFidelity{std::max(0.0, merged_fidelity.kl_divergence()), merged_fidelity.top1(),
+                       merged_fidelity.perplexity(), tuned_fidelity.perplexity(), merged_fidelity.tokens()};
 }
 
 }  // namespace nibble::engine
