@@ -133,12 +133,15 @@ class Member {
     if (!value_.is_boolean()) return Invalid(kSampling, ".", name_, ": must be true or false");
     return value_.get<bool>();
   }
-  // One or a list of them.
+  // One or a list of them. Nothing is copied: a value may be nested as deep as a message is long, and a copy recurses.
   absl::Status AddStrings(google::protobuf::RepeatedPtrField<std::string>* to) const {
-    for (const Json& element : value_.is_array() ? value_ : Json::array({value_})) {
+    const auto add = [this, to](const Json& element) {
       if (!element.is_string()) return Invalid(kSampling, ".", name_, ": must be a string or a list of strings");
       *to->Add() = element.get<std::string>();
-    }
+      return absl::OkStatus();
+    };
+    if (!value_.is_array()) return add(value_);
+    for (const Json& element : value_) NIBBLE_RETURN_IF_ERROR(add(element));
     return absl::OkStatus();
   }
   absl::Status AddIds(google::protobuf::RepeatedField<int32_t>* to) const {

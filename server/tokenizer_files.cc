@@ -211,6 +211,16 @@ absl::StatusOr<std::string> Pack(const std::string& tokenizer, const std::string
   return zip.Finish();
 }
 
+absl::StatusOr<TokenizerFiles::Zip> MakeZip(const TokenizerData& data) {
+  NIBBLE_ASSIGN_OR_RETURN(const std::string tokenizer, TokenizerJson(data));
+  TokenizerFiles::Zip zip;
+  NIBBLE_ASSIGN_OR_RETURN(zip.bytes, Pack(tokenizer, TokenizerConfigJson(data)));
+  engine::Sha256 sha256;
+  sha256.Add(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(zip.bytes.data()), zip.bytes.size()));
+  zip.sha256 = sha256.Hex();
+  return zip;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> TokenizerJson(const TokenizerData& data) {
@@ -249,16 +259,39 @@ std::string TokenizerConfigJson(const TokenizerData& data) {
   return Dump(config);
 }
 
-absl::StatusOr<const TokenizerFiles::Zip*> TokenizerFiles::Get() {
-  absl::MutexLock lock(&mu_);
-  if (zip_.bytes.empty()) {
-    NIBBLE_ASSIGN_OR_RETURN(const std::string tokenizer, TokenizerJson(tokenizer_.data()));
-    NIBBLE_ASSIGN_OR_RETURN(zip_.bytes, Pack(tokenizer, TokenizerConfigJson(tokenizer_.data())));
-    engine::Sha256 sha256;
-    sha256.Add(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(zip_.bytes.data()), zip_.bytes.size()));
-    zip_.sha256 = sha256.Hex();
+TokenizerFiles::~TokenizerFiles() {
+  std::thread maker;
+  {
+    absl::MutexLock lock(&mu_);
+    maker = std::move(maker_);
   }
-  return &zip_;
+  if (maker.joinable()) maker.join();
+}
+
+void TokenizerFiles::Get(Callback callback) {
+  const absl::StatusOr<Zip>* made = nullptr;
+  {
+    absl::MutexLock lock(&mu_);
+    if (zip_.has_value()) {
+      made = &*zip_;
+    } else {
+      waiting_.push_back(std::move(callback));
+      if (!maker_.joinable()) maker_ = std::thread([this] { Make(); });
+    }
+  }
+  if (made != nullptr) callback(*made);
+}
+
+void TokenizerFiles::Make() {
+  absl::StatusOr<Zip> zip = MakeZip(tokenizer_.data());
+  std::vector<Callback> waiting;
+  const absl::StatusOr<Zip>* made = nullptr;
+  {
+    absl::MutexLock lock(&mu_);
+    made = &zip_.emplace(std::move(zip));
+    waiting.swap(waiting_);
+  }
+  for (const Callback& callback : waiting) callback(*made);
 }
 
 }  // namespace nibble::server

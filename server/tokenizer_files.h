@@ -3,7 +3,11 @@
 #ifndef NIBBLE_SERVER_TOKENIZER_FILES_H_
 #define NIBBLE_SERVER_TOKENIZER_FILES_H_
 
+#include <functional>
+#include <optional>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -16,24 +20,32 @@ namespace nibble::server {
 absl::StatusOr<std::string> TokenizerJson(const engine::TokenizerData& data);
 std::string TokenizerConfigJson(const engine::TokenizerData& data);
 
-// Made when first asked for, then kept. Any thread.
+// Made when first asked for, on a thread of its own, then kept: a large vocabulary takes seconds, which no other
+// request is to wait for. Any thread.
 class TokenizerFiles {
  public:
   struct Zip {
     std::string bytes;
     std::string sha256;  // hexadecimal
   };
+  using Callback = std::function<void(const absl::StatusOr<Zip>& zip)>;
 
   // `tokenizer` must outlive it.
   explicit TokenizerFiles(const engine::Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  // Waits for what is being made.
+  ~TokenizerFiles();
 
-  // Takes a second for a large vocabulary the first time: not for a gRPC thread. The zip lives as long as this.
-  absl::StatusOr<const Zip*> Get();
+  // Calls back once, at once or when the files are made; must not block. What it is given lives as long as this.
+  void Get(Callback callback);
 
  private:
+  void Make();
+
   const engine::Tokenizer& tokenizer_;
   absl::Mutex mu_;
-  Zip zip_ ABSL_GUARDED_BY(mu_);  // immutable once made
+  std::optional<absl::StatusOr<Zip>> zip_ ABSL_GUARDED_BY(mu_);  // immutable once made
+  std::vector<Callback> waiting_ ABSL_GUARDED_BY(mu_);
+  std::thread maker_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace nibble::server

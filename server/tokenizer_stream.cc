@@ -12,18 +12,15 @@ constexpr size_t kChunkBytes = 64 << 10;
 
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* TokenizerStream::Start(Serving* serving, TokenizerFiles* files) {
-  auto* stream = new TokenizerStream(files);  // OnDone deletes it
-  if (!serving->intake->TryPush([stream] { stream->Begin(); })) {
-    stream->Finish(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "queue full: too many requests await an answer"));
-  }
+grpc::ServerWriteReactor<grpc::ByteBuffer>* TokenizerStream::Start(TokenizerFiles* files) {
+  auto* stream = new TokenizerStream;  // OnDone deletes it
+  files->Get([stream](const absl::StatusOr<TokenizerFiles::Zip>& zip) { stream->Begin(zip); });
   return stream;
 }
 
-void TokenizerStream::Begin() {
-  const absl::StatusOr<const TokenizerFiles::Zip*> zip = files_->Get();
+void TokenizerStream::Begin(const absl::StatusOr<TokenizerFiles::Zip>& zip) {
   if (!zip.ok()) return Finish(ToGrpcStatus(zip.status()));
-  zip_ = *zip;
+  zip_ = &*zip;
   WriteNext();
 }
 

@@ -5,25 +5,23 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
-#include "server/serving.h"
 #include "server/tokenizer_files.h"
 
 namespace nibble::server {
 
 class TokenizerStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  // Never waits. Both must outlive the call.
-  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(Serving* serving, TokenizerFiles* files);
+  // Never waits. `files` must outlive the call.
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(TokenizerFiles* files);
 
   void OnWriteDone(bool ok) override;
   void OnDone() override;
 
  private:
-  explicit TokenizerStream(TokenizerFiles* files) : files_(files) {}
-  void Begin();
+  TokenizerStream() = default;
+  void Begin(const absl::StatusOr<TokenizerFiles::Zip>& zip);
   void WriteNext();
 
-  TokenizerFiles* const files_;
   const TokenizerFiles::Zip* zip_ = nullptr;
   size_t sent_ = 0;
   grpc::ByteBuffer buffer_;  // of the write in flight

@@ -60,7 +60,7 @@ class VllmService final : public RawService {
   }
 
   ServerWriteReactor<ByteBuffer>* GetTokenizer(CallbackServerContext*, const ByteBuffer*) override {
-    return TokenizerStream::Start(serving_, &tokenizer_files_);
+    return TokenizerStream::Start(&tokenizer_files_);
   }
 
   ServerUnaryReactor* HealthCheck(CallbackServerContext* context, const ByteBuffer* request,

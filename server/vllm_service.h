@@ -1,6 +1,6 @@
 // vllm.grpc.engine.VllmEngine: what the Shepherd Model Gateway (SMG) and llm-d speak to a worker. Generation is the
 // native one behind a VllmWire; the rest is answered on gRPC's own threads, so that a gateway hears of a full server
-// that it is full, but GetTokenizer, whose files are made on an intake thread when first asked for.
+// that it is full.
 #ifndef NIBBLE_SERVER_VLLM_SERVICE_H_
 #define NIBBLE_SERVER_VLLM_SERVICE_H_
 

@@ -122,6 +122,11 @@ TEST_F(ServerOip, ErrorsNameTheTensorOrTheKey) {
   invalid("[1]", "sampling_parameters: is no JSON object");
   invalid("{not json", "sampling_parameters");
   invalid(std::string(100000, '['), "sampling_parameters");
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  invalid(deep, "sampling_parameters: is no JSON object");
+  for (const char* key : {"stop", "stop_token_ids", "logit_bias", "temperature", "no_such_key"}) {
+    invalid(absl::StrCat("{\"", key, "\": ", deep, "}"), key);
+  }
   invalid(R"({"best_of": 3})", "best_of");
   invalid(R"({"n": 2})", "sampling_parameters.n");
   invalid(R"({"temperature": "hot"})", "sampling_parameters.temperature");
