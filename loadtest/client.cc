@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "loadtest/client_grpc.h"
 #include "loadtest/client_http.h"
+#include "loadtest/client_vllm.h"
 
 namespace nibble::loadtest {
 namespace {
@@ -18,6 +19,7 @@ struct Protocol {
 
 constexpr Protocol kProtocols[] = {
     {"grpc", MakeGrpcClient},
+    {"vllm-grpc", MakeVllmClient},
     {"http", MakeHttpClient},
 };
 
@@ -32,7 +34,8 @@ absl::StatusOr<std::unique_ptr<Client>> MakeClient(const std::string& target, co
         return protocol.make(target.substr(colon + 3), model, concurrency);
     }
   }
-  return absl::InvalidArgumentError(absl::StrCat("--target: want grpc://ADDR or http://ADDR, got '", target, "'"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("--target: want grpc://ADDR, vllm-grpc://ADDR or http://ADDR, got '", target, "'"));
 }
 
 }  // namespace nibble::loadtest

@@ -34,8 +34,9 @@ class Client {
   virtual void Start(const Request& request, Record* record, std::function<void()> done) = 0;
 };
 
-// The client for "grpc://HOST:PORT" (nibble.v1) or "http://HOST:PORT" (an OpenAI-compatible /v1/completions that takes
-// token ids). `concurrency`: the most requests in flight at a time. INVALID_ARGUMENT for any other target.
+// The client for "grpc://HOST:PORT" (nibble.v1), "vllm-grpc://HOST:PORT" (VllmEngine) or "http://HOST:PORT" (an
+// OpenAI-compatible /v1/completions that takes token ids). `concurrency`: the most requests in flight at a time.
+// INVALID_ARGUMENT for any other target.
 absl::StatusOr<std::unique_ptr<Client>> MakeClient(const std::string& target, const std::string& model,
                                                    int64_t concurrency);
 

@@ -18,7 +18,8 @@
 #include "loadtest/sweep.h"
 
 ABSL_FLAG(std::string, scenario, "", "file of flags, one a line; those of the command line count before them");
-ABSL_FLAG(std::string, target, "", "grpc://ADDR (nibble.v1) or http://ADDR (an OpenAI-compatible server)");
+ABSL_FLAG(std::string, target, "",
+          "grpc://ADDR (nibble.v1), vllm-grpc://ADDR (VllmEngine) or http://ADDR (an OpenAI-compatible server)");
 ABSL_FLAG(std::string, model, "", "model to ask for; empty: the one that is served");
 ABSL_FLAG(int64_t, requests, 100, "requests to send; of a trace, at most this many of its lines");
 ABSL_FLAG(double, rate, HUGE_VAL,
@@ -178,6 +179,9 @@ absl::Status Validate(const Options& options) {
   if (!options.metrics_url.empty() && !absl::StartsWith(options.metrics_url, "http://")) {
     return Invalid("metrics-url", "must be http://HOST:PORT/PATH");
   }
+  if (!options.adapters.names.empty() && absl::StartsWith(options.target, "vllm-grpc://")) {
+    return Invalid("adapters", "a request over vllm-grpc names none");
+  }
   return ValidateReaders(options);
 }
 
@@ -266,7 +270,7 @@ absl::StatusOr<Options> ParseOptions(const std::vector<std::string>& words) {
 }
 
 std::string HelpText() {
-  std::string text = "usage: nibble-loadtest --target grpc://ADDR|http://ADDR [flags]\n\n";
+  std::string text = "usage: nibble-loadtest --target grpc://ADDR|vllm-grpc://ADDR|http://ADDR [flags]\n\n";
   std::map<std::string, const absl::CommandLineFlag*> sorted;
   for (const auto& [name, flag] : absl::GetAllFlags()) sorted[std::string(name)] = flag;
   for (const auto& [name, flag] : sorted) {

@@ -83,6 +83,12 @@ TEST(Options, RefusalsNameTheFlag) {
   }
 }
 
+TEST(Options, NoAdaptersOverAContractThatNamesNone) {
+  EXPECT_THAT(Parse({"--target=vllm-grpc://a:1", "--adapters=x"}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--adapters")));
+  EXPECT_THAT(Parse({"--target=grpc://a:1", "--adapters=x"}), IsOk());
+}
+
 TEST(Options, AScenarioCountsWhereTheCommandLineDoesNotSayOtherwise) {
   const std::string path = testing::TempDir() + "/scenario." + std::to_string(getpid());
   std::ofstream(path) << "# a comment\n\n--requests 7\n--seed=3 --target=y\n";
