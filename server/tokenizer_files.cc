@@ -51,10 +51,10 @@ TokenType TypeOf(const TokenizerData& data, size_t id) {
   return data.types.empty() ? TokenType::kNormal : data.types[id];
 }
 
-// What SentencePiece calls user-defined is found in the normalized text, its spaces already written as U+2581.
+// What a SentencePiece file calls user-defined is found in the normalized text, its spaces already written as U+2581.
 Json AddedToken(const TokenizerData& data, size_t id) {
   const bool control = TypeOf(data, id) == TokenType::kControl;
-  const bool normalized = data.style == TokenizerData::Style::kSentencePiece && !control;
+  const bool normalized = data.style == TokenizerData::Style::kSentencePiece && data.merges.empty() && !control;
   return {{"content", data.tokens[id]}, {"single_word", false}, {"lstrip", false}, {"rstrip", false},
           {"normalized", normalized},   {"special", control}};
 }
@@ -131,7 +131,7 @@ Json SentencePieceBpe(const TokenizerData& data) {
           {"byte_fallback", true},
           {"ignore_merges", false},
           {"vocab", Vocabulary(data)},
-          {"merges", MergesByScore(data)}};
+          {"merges", data.merges.empty() ? MergesByScore(data) : Json(data.merges)}};
 }
 
 Json Replace(const char* pattern, const char* content) {
