@@ -1,6 +1,8 @@
 #include "server/inference_service.h"
 
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "kvcache/base/status_macros.h"
 #include "nibble/v1/inference.grpc.pb.h"

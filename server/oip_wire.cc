@@ -3,28 +3,19 @@
 #include <utility>
 #include <variant>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "kvcache/base/status_macros.h"
+#include "server/field_names.h"
 #include "server/oip_bytes.h"
 #include "server/wire.h"
 
 namespace nibble::server {
 namespace {
 
-// Admission speaks of native fields.
-absl::Status InTensorTerms(const absl::Status& status) {
-  constexpr std::pair<absl::string_view, absl::string_view> kNames[] = {
-      {"sampling.", "sampling_parameters."}, {"stopping.stop_strings", "sampling_parameters.stop"},
-      {"stopping.", "sampling_parameters."}, {"text:", "text_input:"},
-      {"priority", "parameters.priority"},   {"model:", "model_name:"},
-  };
-  absl::string_view message = status.message();
-  for (const auto& [native, tensor] : kNames) {
-    if (absl::ConsumePrefix(&message, native)) return absl::Status(status.code(), absl::StrCat(tensor, message));
-  }
-  return status;
-}
+constexpr FieldName kFieldNames[] = {
+    {"sampling.", "sampling_parameters."}, {"stopping.stop_strings", "sampling_parameters.stop"},
+    {"stopping.", "sampling_parameters."}, {"text:", "text_input:"},
+    {"priority", "parameters.priority"},   {"model:", "model_name:"},
+};
 
 void AddOutput(const char* name, const char* datatype, std::string raw, inference::ModelInferResponse* response) {
   auto* output = response->add_outputs();
@@ -54,7 +45,7 @@ absl::StatusOr<AdmittedRequest> OipWire::Admit(const grpc::ByteBuffer& request) 
   id_ = message.id();
   NIBBLE_ASSIGN_OR_RETURN(request_, ParseOipRequest(message));
   absl::StatusOr<AdmittedRequest> admitted = AdmitGenerate(request_.native, *serving_.model, serving_.limits);
-  if (!admitted.ok()) return InTensorTerms(admitted.status());
+  if (!admitted.ok()) return InTermsOf(kFieldNames, admitted.status());
   if (call_ == Call::kInfer) request_.stream = false;
   text_ = std::move(request_.prefix);
   request_.native.Clear();  // no longer needed, and it may be large

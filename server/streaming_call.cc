@@ -5,7 +5,7 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "server/wire.h"
 
 namespace nibble::server {
 namespace {
@@ -25,9 +25,7 @@ class StreamingCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, p
 
   void Write(const grpc::ByteBuffer* message) override { StartWrite(message); }
   void End(const grpc::Status& status) override { Finish(status); }
-  void SetRetryAfter(sched::Nanos wait) override {
-    context_->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(wait / 1'000'000));
-  }
+  void SetRetryAfter(sched::Nanos wait) override { AddRetryAfter(wait, context_); }
   void Reset() override { context_->TryCancel(); }
 
   void OnWriteDone(bool ok) override { stream_->OnWritten(ok); }

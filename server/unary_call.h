@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "server/serving.h"
 #include "server/wire.h"
 
@@ -49,7 +48,7 @@ grpc::ServerUnaryReactor* AnswerLater(Serving* serving, grpc::CallbackServerCont
   };
   const auto bytes = static_cast<int64_t>(request.Length());
   if (!serving->intake_budget->TryClaim(bytes, claim.get()) || !serving->intake->TryPush(work)) {
-    context->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(serving->retry_after / 1'000'000));
+    AddRetryAfter(serving->retry_after, context);
     reactor->Finish(ToGrpcStatus(absl::ResourceExhaustedError("queue full: too many requests await an answer")));
   }
   return reactor;

@@ -6,8 +6,8 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "kvcache/base/status_macros.h"
+#include "server/field_names.h"
 #include "server/wire.h"
 
 namespace nibble::server {
@@ -93,23 +93,15 @@ absl::Status CopyStopping(const pb::SamplingParams& from, v1::Stopping* to) {
   return CopyIds("sampling_params.stop_token_ids", from.stop_token_ids(), to->mutable_stop_token_ids());
 }
 
-// Admission speaks of native fields.
-absl::Status InContractTerms(const absl::Status& status) {
-  constexpr std::pair<absl::string_view, absl::string_view> kNames[] = {
-      {"sampling.", "sampling_params."},
-      {"stopping.stop_strings", "sampling_params.stop"},
-      {"stopping.", "sampling_params."},
-      {"token_ids", "tokenized.input_ids"},
-      {"logprobs", "sampling_params.logprobs"},
-      {"prompt_logprobs", "sampling_params.prompt_logprobs"},
-      {"input: one of text, token_ids and chat", "input: one of text and tokenized"},
-  };
-  absl::string_view message = status.message();
-  for (const auto& [native, contract] : kNames) {
-    if (absl::ConsumePrefix(&message, native)) return absl::Status(status.code(), absl::StrCat(contract, message));
-  }
-  return status;
-}
+constexpr FieldName kFieldNames[] = {
+    {"sampling.", "sampling_params."},
+    {"stopping.stop_strings", "sampling_params.stop"},
+    {"stopping.", "sampling_params."},
+    {"token_ids", "tokenized.input_ids"},
+    {"logprobs", "sampling_params.logprobs"},
+    {"prompt_logprobs", "sampling_params.prompt_logprobs"},
+    {"input: one of text, token_ids and chat", "input: one of text and tokenized"},
+};
 
 template <typename Message>
 void AddTop(const engine::Logprobs& from, Message* to) {
@@ -156,7 +148,7 @@ absl::StatusOr<AdmittedRequest> VllmWire::Admit(const grpc::ByteBuffer& request)
   NIBBLE_RETURN_IF_ERROR(ParseMessage(request, &message));
   NIBBLE_ASSIGN_OR_RETURN(const v1::GenerateRequest native, ToNative(message));
   absl::StatusOr<AdmittedRequest> admitted = AdmitGenerate(native, *serving_.model, serving_.limits);
-  if (!admitted.ok()) return InContractTerms(admitted.status());
+  if (!admitted.ok()) return InTermsOf(kFieldNames, admitted.status());
   stream_ = message.stream();
   first_prompt_token_ = admitted->request.prompt.front();
   stop_token_ids_.insert(native.stopping().stop_token_ids().begin(), native.stopping().stop_token_ids().end());

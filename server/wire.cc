@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "kvcache/base/check.h"
 
 namespace nibble::server {
@@ -28,6 +29,10 @@ grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message) {
     NIBBLE_CHECK(message.SerializeToZeroCopyStream(&writer));
   }
   return buffer;
+}
+
+void AddRetryAfter(sched::Nanos wait, grpc::CallbackServerContext* context) {
+  context->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(wait / 1'000'000));
 }
 
 }  // namespace nibble::server

@@ -4,16 +4,20 @@
 #define NIBBLE_SERVER_WIRE_H_
 
 #include <google/protobuf/message.h>
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/status.h>
 
 #include "absl/status/status.h"
+#include "scheduler/request.h"
 
 namespace nibble::server {
 
 grpc::Status ToGrpcStatus(const absl::Status& status);
 absl::Status ParseMessage(const grpc::ByteBuffer& buffer, google::protobuf::Message* message);
 grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message);
+// Trailing metadata for a client that is told to come again.
+void AddRetryAfter(sched::Nanos wait, grpc::CallbackServerContext* context);
 
 }  // namespace nibble::server
 
