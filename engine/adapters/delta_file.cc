@@ -8,6 +8,7 @@
 #include "engine/weights/byte_reader.h"
 #include "engine/weights/regular_file.h"
 #include "engine/weights/safetensors.h"
+#include "engine/weights/safetensors_fields.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {
@@ -15,42 +16,14 @@ namespace {
 
 constexpr char kVersion[] = "1";
 constexpr std::string_view kSigns = ".signs", kCodes = ".codes", kScale = ".scale";
-constexpr uint64_t kHeaderOffset = 8;  // where metadata lies, for errors
-
-absl::Status MetadataError(const std::string& key, const std::string& what) {
-  return FormatError("metadata " + Quoted(key), kHeaderOffset, what);
-}
-
-absl::Status TensorError(const SafetensorsTensor& tensor, const std::string& what) {
-  return FormatError("tensor " + Quoted(tensor.name), tensor.header_offset, what);
-}
-
-absl::StatusOr<std::string> TextOf(const SafetensorsFile& file, const std::string& key, uint64_t max_bytes) {
-  const std::string* const text = file.FindMetadata(key);
-  if (text == nullptr) return MetadataError(key, "is missing");
-  if (text->size() <= max_bytes) return *text;
-  return MetadataError(key, "is longer than " + std::to_string(max_bytes) + " bytes");
-}
-
-absl::Status CheckText(const SafetensorsFile& file, const std::string& key, const std::string& wanted) {
-  NIBBLE_ASSIGN_OR_RETURN(const std::string text, TextOf(file, key, kMaxDeltaTextBytes));
-  return text == wanted ? absl::OkStatus() : MetadataError(key, "is " + Quoted(text) + ", not " + Quoted(wanted));
-}
-
-absl::StatusOr<std::string> HashOf(const SafetensorsFile& file, const std::string& key) {
-  constexpr size_t kDigits = 64;
-  NIBBLE_ASSIGN_OR_RETURN(std::string text, TextOf(file, key, kDigits));
-  if (text.size() == kDigits && text.find_first_not_of("0123456789abcdef") == std::string::npos) return text;
-  return MetadataError(key, "is not 64 lower-case hexadecimal digits");
-}
 
 absl::StatusOr<DeltaProvenance> ProvenanceOf(const SafetensorsFile& file) {
   DeltaProvenance provenance;
-  NIBBLE_ASSIGN_OR_RETURN(provenance.base_sha256, HashOf(file, "base_sha256"));
-  NIBBLE_ASSIGN_OR_RETURN(provenance.tuned_sha256, HashOf(file, "tuned_sha256"));
-  NIBBLE_ASSIGN_OR_RETURN(provenance.method, TextOf(file, "method", kMaxDeltaTextBytes));
+  NIBBLE_ASSIGN_OR_RETURN(provenance.base_sha256, Sha256Of(file, "base_sha256"));
+  NIBBLE_ASSIGN_OR_RETURN(provenance.tuned_sha256, Sha256Of(file, "tuned_sha256"));
+  NIBBLE_ASSIGN_OR_RETURN(provenance.method, MetadataText(file, "method", 0, kMaxDeltaTextBytes));
   if (file.FindMetadata("license") != nullptr) {
-    NIBBLE_ASSIGN_OR_RETURN(provenance.license, TextOf(file, "license", kMaxDeltaLicenseBytes));
+    NIBBLE_ASSIGN_OR_RETURN(provenance.license, MetadataText(file, "license", 0, kMaxDeltaLicenseBytes));
   }
   return provenance;
 }
@@ -205,8 +178,8 @@ std::string SerializeDelta(const DeltaFile& file) {
 
 absl::StatusOr<DeltaFile> ParseDelta(absl::Span<const std::byte> bytes) {
   NIBBLE_ASSIGN_OR_RETURN(const SafetensorsFile container, SafetensorsFile::Parse(bytes));
-  NIBBLE_RETURN_IF_ERROR(CheckText(container, "format", kDeltaFormat));
-  NIBBLE_RETURN_IF_ERROR(CheckText(container, "format_version", kVersion));
+  NIBBLE_RETURN_IF_ERROR(CheckMetadata(container, "format", kDeltaFormat));
+  NIBBLE_RETURN_IF_ERROR(CheckMetadata(container, "format_version", kVersion));
   DeltaFile file;
   NIBBLE_ASSIGN_OR_RETURN(file.provenance, ProvenanceOf(container));
   for (const SafetensorsTensor& tensor : container.tensors()) {
@@ -214,7 +187,7 @@ absl::StatusOr<DeltaFile> ParseDelta(absl::Span<const std::byte> bytes) {
   }
   // Each delta has its scale, so any beyond their number is of none.
   if (container.tensors().size() == 2 * (file.signs.size() + file.codes.size())) return file;
-  return FormatError("tensors", kHeaderOffset, "there is a scale without signs or codes");
+  return FormatError("tensors", kSafetensorsHeaderOffset, "there is a scale without signs or codes");
 }
 
 absl::StatusOr<DeltaFile> ReadDelta(const std::string& path) {

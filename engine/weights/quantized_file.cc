@@ -10,6 +10,7 @@
 #include "engine/weights/config_gguf.h"
 #include "engine/weights/gguf.h"
 #include "engine/weights/gguf_source.h"
+#include "engine/weights/safetensors_fields.h"
 #include "engine/weights/tokenizer_gguf.h"
 #include "kvcache/base/check.h"
 #include "kvcache/base/status_macros.h"
@@ -19,7 +20,6 @@ namespace {
 
 constexpr char kVersion[] = "1";
 constexpr char kGgufMetadata[] = "gguf.metadata", kEncodingPrefix[] = "encoding.", kInt8Suffix[] = ".int8_inputs";
-constexpr uint64_t kMetadataOffset = 8;  // where it lies, for errors
 
 // The products of a layer, and where their int8 inputs are.
 struct ProductLists {
@@ -41,21 +41,10 @@ std::string ListName(size_t layer, std::string_view product) {
   return absl::StrCat("blk.", layer, ".", std::string(product), kInt8Suffix);
 }
 
-absl::Status TensorError(const SafetensorsTensor& tensor, const std::string& what) {
-  return FormatError("tensor " + Quoted(tensor.name), tensor.header_offset, what);
-}
-
-absl::Status CheckText(const SafetensorsFile& file, const std::string& key, const std::string& wanted) {
-  const std::string* const text = file.FindMetadata(key);
-  if (text != nullptr && *text == wanted) return absl::OkStatus();
-  return FormatError("metadata " + Quoted(key), kMetadataOffset,
-                     (text == nullptr ? "is missing" : "is " + Quoted(*text)) + ", not " + Quoted(wanted));
-}
-
 absl::StatusOr<GgufFile> ReadGgufMetadata(const SafetensorsFile& file) {
   const SafetensorsTensor* const tensor = file.Find(kGgufMetadata);
   if (tensor == nullptr) {
-    return FormatError("tensor " + Quoted(kGgufMetadata), kMetadataOffset, "is missing");
+    return FormatError("tensor " + Quoted(kGgufMetadata), kSafetensorsHeaderOffset, "is missing");
   }
   NIBBLE_ASSIGN_OR_RETURN(GgufFile gguf, GgufFile::Parse(tensor->data));
   if (!gguf.tensors().empty()) return TensorError(*tensor, "has tensors of its own");
@@ -112,13 +101,14 @@ absl::StatusOr<std::vector<Int8Inputs>> ReadInt8Inputs(const SafetensorsFile& fi
     for (const ProductLists& product : kProducts) {
       const SafetensorsTensor* const tensor = file.Find(ListName(i, product.name));
       if (tensor == nullptr) {
-        return FormatError("tensor " + Quoted(ListName(i, product.name)), kMetadataOffset, "is missing");
+        return FormatError("tensor " + Quoted(ListName(i, product.name)), kSafetensorsHeaderOffset, "is missing");
       }
       NIBBLE_ASSIGN_OR_RETURN(layers[i].*product.inputs, ReadList(*tensor, product.cols(config)));
     }
   }
   if (lists == layers.size() * std::size(kProducts)) return layers;
-  return FormatError("tensors", kMetadataOffset, absl::StrCat("more ", kInt8Suffix, " than the layers have products"));
+  return FormatError("tensors", kSafetensorsHeaderOffset,
+                     absl::StrCat("more ", kInt8Suffix, " than the layers have products"));
 }
 
 // The file up to its tensor table, with a tensor count of 0.
@@ -170,8 +160,8 @@ bool LooksLikeSafetensors(absl::Span<const std::byte> bytes) {
 
 absl::StatusOr<ModelFile> ParseQuantized(absl::Span<const std::byte> bytes, std::shared_ptr<const void> owner) {
   NIBBLE_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Parse(bytes));
-  NIBBLE_RETURN_IF_ERROR(CheckText(file, "format", kQuantizedFormat));
-  NIBBLE_RETURN_IF_ERROR(CheckText(file, "format_version", kVersion));
+  NIBBLE_RETURN_IF_ERROR(CheckMetadata(file, "format", kQuantizedFormat));
+  NIBBLE_RETURN_IF_ERROR(CheckMetadata(file, "format_version", kVersion));
   NIBBLE_ASSIGN_OR_RETURN(const GgufFile metadata, ReadGgufMetadata(file));
   std::vector<GgufTensor> weights;
   size_t lists = 0;

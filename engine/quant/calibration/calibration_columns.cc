@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "engine/weights/byte_reader.h"
 #include "engine/weights/checked.h"
+#include "engine/weights/safetensors_fields.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {
@@ -59,7 +60,7 @@ std::string ShapeText(absl::Span<const int64_t> shape) { return absl::StrCat("["
 
 absl::StatusOr<const SafetensorsTensor*> FindTensor(const SafetensorsFile& file, const std::string& name) {
   const SafetensorsTensor* const tensor = file.Find(name);
-  if (tensor == nullptr) return FormatError("tensor " + Quoted(name), 8, "is missing");
+  if (tensor == nullptr) return FormatError("tensor " + Quoted(name), kSafetensorsHeaderOffset, "is missing");
   return tensor;
 }
 
@@ -83,15 +84,12 @@ class ColumnReader {
 
  private:
   static absl::Status Check(const SafetensorsTensor& tensor, SafetensorsType type, const std::vector<int64_t>& shape) {
-    const std::string field = "tensor " + Quoted(tensor.name);
     if (tensor.type != type) {
-      return FormatError(
-          field, tensor.header_offset,
-          "has dtype " + std::string(TraitsOf(tensor.type).name) + ", not " + std::string(TraitsOf(type).name));
+      return TensorError(
+          tensor, "has dtype " + std::string(TraitsOf(tensor.type).name) + ", not " + std::string(TraitsOf(type).name));
     }
     if (tensor.shape == shape) return absl::OkStatus();
-    return FormatError(field, tensor.header_offset,
-                       "has shape " + ShapeText(tensor.shape) + ", not " + ShapeText(shape));
+    return TensorError(tensor, "has shape " + ShapeText(tensor.shape) + ", not " + ShapeText(shape));
   }
 
   const SafetensorsFile& file_;
@@ -104,8 +102,7 @@ absl::Status ReadSizes(const SafetensorsFile& file, const std::string& codec, Ca
   NIBBLE_ASSIGN_OR_RETURN(const SafetensorsTensor* const mean, FindTensor(file, codec + ".mean"));
   const std::vector<int64_t>& shape = mean->shape;
   if (shape.size() != 4 || shape[0] < 1 || shape[1] != 2 || shape[2] < 1 || shape[3] < 1) {
-    return FormatError("tensor " + Quoted(mean->name), mean->header_offset,
-                       "has shape " + ShapeText(shape) + ", not [layers, 2, heads, head_dim]");
+    return TensorError(*mean, "has shape " + ShapeText(shape) + ", not [layers, 2, heads, head_dim]");
   }
   columns->layers = shape[0];
   columns->heads = shape[2];
@@ -118,12 +115,12 @@ absl::StatusOr<int64_t> SumOf(const SafetensorsTensor& tensor, const std::vector
   Checked sum = 0;
   for (const int32_t count : counts) {
     if (count < 0) {
-      return FormatError("tensor " + Quoted(tensor.name), tensor.header_offset, absl::StrCat("holds ", count));
+      return TensorError(tensor, absl::StrCat("holds ", count));
     }
     sum = sum + static_cast<uint64_t>(count);
   }
   if ((sum * static_cast<uint64_t>(each)).FitsIn(INT64_MAX)) return static_cast<int64_t>(sum.value());
-  return FormatError("tensor " + Quoted(tensor.name), tensor.header_offset, "counts more than a file can hold");
+  return TensorError(tensor, "counts more than a file can hold");
 }
 
 }  // namespace

@@ -12,49 +12,25 @@
 #include "engine/weights/byte_reader.h"
 #include "engine/weights/regular_file.h"
 #include "engine/weights/safetensors.h"
+#include "engine/weights/safetensors_fields.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {
 namespace {
 
 constexpr char kFormat[] = "nibblekv", kVersion[] = "1";
-constexpr size_t kHashDigits = 64;
-constexpr uint64_t kHeaderOffset = 8;  // where metadata lies, for errors
-
-absl::Status MetadataError(const std::string& key, const std::string& what) {
-  return FormatError("metadata " + Quoted(key), kHeaderOffset, what);
-}
-
-absl::StatusOr<std::string> TextOf(const SafetensorsFile& file, const std::string& key, uint64_t max_bytes) {
-  const std::string* const text = file.FindMetadata(key);
-  if (text == nullptr) return MetadataError(key, "is missing");
-  if (!text->empty() && text->size() <= max_bytes) return *text;
-  return MetadataError(key, absl::StrCat("is not 1 to ", max_bytes, " bytes long"));
-}
-
-absl::Status CheckText(const SafetensorsFile& file, const std::string& key, const std::string& wanted) {
-  const std::string* const text = file.FindMetadata(key);
-  if (text != nullptr && *text == wanted) return absl::OkStatus();
-  return MetadataError(key, (text == nullptr ? "is missing" : "is " + Quoted(*text)) + ", not " + Quoted(wanted));
-}
 
 absl::StatusOr<uint64_t> NumberOf(const SafetensorsFile& file, const std::string& key) {
-  NIBBLE_ASSIGN_OR_RETURN(const std::string text, TextOf(file, key, 20));
+  NIBBLE_ASSIGN_OR_RETURN(const std::string text, MetadataText(file, key, 1, 20));
   uint64_t number = 0;
   if (absl::SimpleAtoi(text, &number) && absl::StrCat(number) == text) return number;
   return MetadataError(key, Quoted(text) + " is not a whole number below 2^64");
 }
 
-absl::StatusOr<std::string> HashOf(const SafetensorsFile& file, const std::string& key) {
-  NIBBLE_ASSIGN_OR_RETURN(std::string text, TextOf(file, key, kHashDigits));
-  const bool hex = text.find_first_not_of("0123456789abcdef") == std::string::npos;
-  if (text.size() == kHashDigits && hex) return text;
-  return MetadataError(key, "is not 64 lower-case hexadecimal digits");
-}
-
 absl::StatusOr<std::vector<std::string>> CodecNames(const SafetensorsFile& file) {
   constexpr char kKey[] = "codecs";
-  NIBBLE_ASSIGN_OR_RETURN(const std::string text, TextOf(file, kKey, kMaxCalibrationCodecs * (kMaxCodecNameBytes + 1)));
+  NIBBLE_ASSIGN_OR_RETURN(const std::string text,
+                          MetadataText(file, kKey, 1, kMaxCalibrationCodecs * (kMaxCodecNameBytes + 1)));
   std::vector<std::string> names = absl::StrSplit(text, ',');
   if (names.size() > kMaxCalibrationCodecs) {
     return MetadataError(kKey, absl::StrCat("lists more than ", kMaxCalibrationCodecs));
@@ -71,9 +47,9 @@ absl::StatusOr<std::vector<std::string>> CodecNames(const SafetensorsFile& file)
 
 absl::StatusOr<CalibrationProvenance> ProvenanceOf(const SafetensorsFile& file) {
   CalibrationProvenance provenance;
-  NIBBLE_ASSIGN_OR_RETURN(provenance.model_sha256, HashOf(file, "model_sha256"));
-  NIBBLE_ASSIGN_OR_RETURN(provenance.text_sha256, HashOf(file, "text_sha256"));
-  NIBBLE_ASSIGN_OR_RETURN(provenance.method, TextOf(file, "method", kMaxCalibrationMethodBytes));
+  NIBBLE_ASSIGN_OR_RETURN(provenance.model_sha256, Sha256Of(file, "model_sha256"));
+  NIBBLE_ASSIGN_OR_RETURN(provenance.text_sha256, Sha256Of(file, "text_sha256"));
+  NIBBLE_ASSIGN_OR_RETURN(provenance.method, MetadataText(file, "method", 1, kMaxCalibrationMethodBytes));
   NIBBLE_ASSIGN_OR_RETURN(provenance.seed, NumberOf(file, "seed"));
   NIBBLE_ASSIGN_OR_RETURN(provenance.tokens, NumberOf(file, "tokens"));
   return provenance;
@@ -110,8 +86,8 @@ std::string SerializeCalibration(const CalibrationFile& file) {
 
 absl::StatusOr<CalibrationFile> ParseCalibration(absl::Span<const std::byte> bytes) {
   NIBBLE_ASSIGN_OR_RETURN(const SafetensorsFile container, SafetensorsFile::Parse(bytes));
-  NIBBLE_RETURN_IF_ERROR(CheckText(container, "format", kFormat));
-  NIBBLE_RETURN_IF_ERROR(CheckText(container, "format_version", kVersion));
+  NIBBLE_RETURN_IF_ERROR(CheckMetadata(container, "format", kFormat));
+  NIBBLE_RETURN_IF_ERROR(CheckMetadata(container, "format_version", kVersion));
   CalibrationFile file;
   NIBBLE_ASSIGN_OR_RETURN(file.provenance, ProvenanceOf(container));
   NIBBLE_ASSIGN_OR_RETURN(const std::vector<std::string> names, CodecNames(container));
@@ -122,7 +98,7 @@ absl::StatusOr<CalibrationFile> ParseCalibration(absl::Span<const std::byte> byt
   // All that the codecs need were found, so any beyond their number is none of theirs.
   if (container.tensors().size() == names.size() * kCalibrationTensors) return file;
   return FormatError(
-      "tensors", kHeaderOffset,
+      "tensors", kSafetensorsHeaderOffset,
       absl::StrCat("there are ", container.tensors().size(), ", the codecs have ", names.size() * kCalibrationTensors));
 }
 
