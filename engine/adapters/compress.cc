@@ -8,6 +8,7 @@
 
 #include "engine/weights/byte_reader.h"
 #include "engine/weights/fingerprint.h"
+#include "engine/weights/layer_products.h"
 #include "engine/weights/tensor_table.h"
 #include "kvcache/base/status_macros.h"
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/weights/byte_reader.h"
+#include "engine/weights/layer_products.h"
 #include "engine/weights/regular_file.h"
 #include "engine/weights/safetensors.h"
 #include "engine/weights/safetensors_fields.h"
@@ -143,15 +144,6 @@ absl::Status CheckCodes(const WeightSource& base, const std::string& name, const
 std::string Shortened(std::string_view hash) { return std::string(hash.substr(0, 12)) + "…"; }
 
 }  // namespace
-
-bool IsProjection(std::string_view name) {
-  if (!name.starts_with("blk.")) return false;
-  for (const std::string_view part : {".attn_q.weight", ".attn_k.weight", ".attn_v.weight", ".attn_output.weight",
-                                      ".ffn_gate.weight", ".ffn_up.weight", ".ffn_down.weight"}) {
-    if (name.ends_with(part)) return true;
-  }
-  return false;
-}
 
 std::string SerializeDelta(const DeltaFile& file) {
   const DeltaProvenance& from = file.provenance;

@@ -41,12 +41,9 @@ struct DeltaProvenance {
 
 struct DeltaFile {
   DeltaProvenance provenance;
-  std::map<std::string, SignDelta, std::less<>> signs;  // by the tensor's name
-  std::map<std::string, CodeDelta, std::less<>> codes;
+  std::map<std::string, SignDelta, std::less<>> signs;  // of projections (layer_products.h), by the tensor's name
+  std::map<std::string, CodeDelta, std::less<>> codes;  // of all others
 };
-
-// Whether a tensor is a projection of a layer: those are kept as signs, others as codes.
-bool IsProjection(std::string_view name);
 
 // REQUIRES: what ParseDelta proves.
 std::string SerializeDelta(const DeltaFile& file);

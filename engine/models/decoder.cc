@@ -1,7 +1,6 @@
 #include "engine/models/decoder.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <utility>
 
@@ -30,20 +29,18 @@ const Tensor* Decoder::FindLayer(int index, std::string_view part) const {
   return Find(absl::StrCat("blk.", index, ".", std::string(part)));
 }
 
-struct Decoder::ProductRow {
-  std::unique_ptr<Matrix> Layer::*matrix;
-  std::vector<int32_t> Int8Inputs::*int8_inputs;
-  std::vector<std::string_view> parts;  // one under another
-};
-
-const Decoder::ProductRow& Decoder::RowOf(Product product) {
-  static const auto& rows = *new std::array<ProductRow, 4>{{
-      {&Layer::qkv, &Int8Inputs::qkv, {"attn_q.weight", "attn_k.weight", "attn_v.weight"}},
-      {&Layer::attention_output, &Int8Inputs::attention_output, {"attn_output.weight"}},
-      {&Layer::gate_up, &Int8Inputs::gate_up, {"ffn_gate.weight", "ffn_up.weight"}},
-      {&Layer::down, &Int8Inputs::down, {"ffn_down.weight"}},
-  }};
-  return rows[static_cast<size_t>(product)];
+std::unique_ptr<Matrix>& Decoder::MatrixOf(Layer& layer, Product product) {
+  switch (product) {
+    case Product::kQkv:
+      return layer.qkv;
+    case Product::kAttentionOutput:
+      return layer.attention_output;
+    case Product::kGateUp:
+      return layer.gate_up;
+    case Product::kDown:
+      break;
+  }
+  return layer.down;
 }
 
 std::vector<const Tensor*> Decoder::PartsOf(int index, Product product) const {
@@ -54,10 +51,9 @@ std::vector<const Tensor*> Decoder::PartsOf(int index, Product product) const {
 
 // A matrix that is loaded again takes the memory of the one before, freed first.
 absl::Status Decoder::LoadProduct(int index, Product product, Layer& layer) {
-  const ProductRow& row = RowOf(product);
   absl::Span<const int32_t> int8_inputs;
-  if (!config_.int8_inputs.empty()) int8_inputs = config_.int8_inputs[index].*row.int8_inputs;
-  std::unique_ptr<Matrix>& matrix = layer.*row.matrix;
+  if (!config_.int8_inputs.empty()) int8_inputs = config_.int8_inputs[index].*RowOf(product).int8_inputs;
+  std::unique_ptr<Matrix>& matrix = MatrixOf(layer, product);
   matrix.reset();
   NIBBLE_ASSIGN_OR_RETURN(
       matrix, backend_.LoadMatrix(PartsOf(index, product), options_.weights, {options_.activations, int8_inputs}));
@@ -96,9 +92,7 @@ absl::Status Decoder::Load() {
 absl::Status Decoder::LoadCommon(int index, Layer& layer) {
   layer.attention_norm = LayerNorm(index, "attn_norm");
   layer.mlp_norm = LayerNorm(index, "ffn_norm");
-  for (const Product product : {Product::kQkv, Product::kAttentionOutput, Product::kGateUp, Product::kDown}) {
-    NIBBLE_RETURN_IF_ERROR(LoadProduct(index, product, layer));
-  }
+  for (const LayerProduct& row : LayerProducts()) NIBBLE_RETURN_IF_ERROR(LoadProduct(index, row.product, layer));
   return absl::OkStatus();
 }
 

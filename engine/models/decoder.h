@@ -66,9 +66,7 @@ class Decoder : public Model {
   void PrepareRope(Rope& rope);
 
  private:
-  struct ProductRow;
-
-  static const ProductRow& RowOf(Product product);
+  static std::unique_ptr<Matrix>& MatrixOf(Layer& layer, Product product);
   const Tensor* Find(const std::string& name) const;
   const Tensor* FindLayer(int index, std::string_view part) const;
   std::vector<const Tensor*> PartsOf(int index, Product product) const;

@@ -5,13 +5,11 @@
 
 #include "absl/types/span.h"
 #include "engine/backends/backend.h"
+#include "engine/weights/layer_products.h"
 
 namespace nibble::engine {
 
-// A layer's products with weights, in the order of the computation.
-enum class Product { kQkv, kAttentionOutput, kGateUp, kDown };
-
-// One of them, valid for the call alone.
+// One of a layer's products, valid for the call alone.
 struct ObservedProduct {
   int layer = 0;
   Product product = Product::kQkv;

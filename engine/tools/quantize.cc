@@ -15,25 +15,13 @@
 #include "engine/quant/weight_groups.h"
 #include "engine/tools/product_statistics.h"
 #include "engine/tools/solo_sequence.h"
+#include "engine/weights/layer_products.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {
 namespace {
 
 constexpr int64_t kRowsPerItem = 64;  // of a matrix, rounded together
-
-// The matrices of a layer, in the order of Product.
-struct ProductMatrices {
-  std::vector<std::string_view> parts;
-  std::vector<int32_t> Int8Inputs::*int8_inputs;
-};
-const std::vector<ProductMatrices>& Products() {
-  static const auto& products = *new std::vector<ProductMatrices>{{{"attn_q", "attn_k", "attn_v"}, &Int8Inputs::qkv},
-                                                                  {{"attn_output"}, &Int8Inputs::attention_output},
-                                                                  {{"ffn_gate", "ffn_up"}, &Int8Inputs::gate_up},
-                                                                  {{"ffn_down"}, &Int8Inputs::down}};
-  return products;
-}
 
 class Quantizer {
  public:
@@ -95,15 +83,15 @@ class Quantizer {
   absl::Status QuantizeLayer(int layer, ProductStatistics::Layer* statistics) {
     NIBBLE_RETURN_IF_ERROR(CheckEnergies(layer, statistics));
     Int8Inputs int8;
-    for (size_t p = 0; p < Products().size(); ++p) {
-      const ProductMatrices& product = Products()[p];
-      InputMoments* const moments = statistics == nullptr ? nullptr : &(*statistics)[p];
+    for (const LayerProduct& product : LayerProducts()) {
+      InputMoments* const moments =
+          statistics == nullptr ? nullptr : &(*statistics)[static_cast<size_t>(product.product)];
       if (moments != nullptr && options_.activations == ActivationMode::kA4) {
         int8.*product.int8_inputs = LargestInputs(*moments);
       }
       std::vector<Tensor*> parts;
       for (const std::string_view part : product.parts) {
-        Tensor& tensor = Find(absl::StrCat("blk.", layer, ".", std::string(part), ".weight"));
+        Tensor& tensor = Find(absl::StrCat("blk.", layer, ".", std::string(part)));
         if (NeedsRounding(tensor)) parts.push_back(&tensor);
       }
       NIBBLE_RETURN_IF_ERROR(RoundParts(layer, parts, moments));

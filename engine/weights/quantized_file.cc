@@ -10,6 +10,7 @@
 #include "engine/weights/config_gguf.h"
 #include "engine/weights/gguf.h"
 #include "engine/weights/gguf_source.h"
+#include "engine/weights/layer_products.h"
 #include "engine/weights/safetensors_fields.h"
 #include "engine/weights/tokenizer_gguf.h"
 #include "kvcache/base/check.h"
@@ -20,22 +21,6 @@ namespace {
 
 constexpr char kVersion[] = "1";
 constexpr char kGgufMetadata[] = "gguf.metadata", kEncodingPrefix[] = "encoding.", kInt8Suffix[] = ".int8_inputs";
-
-// The products of a layer, and where their int8 inputs are.
-struct ProductLists {
-  std::string_view name;
-  std::vector<int32_t> Int8Inputs::*inputs;
-  int64_t (*cols)(const ModelConfig&);
-};
-
-int64_t HiddenCols(const ModelConfig& config) { return config.hidden_size; }
-int64_t AttentionCols(const ModelConfig& config) { return config.num_heads * config.head_dim; }
-int64_t InnerCols(const ModelConfig& config) { return config.intermediate_size; }
-
-constexpr ProductLists kProducts[] = {{"qkv", &Int8Inputs::qkv, HiddenCols},
-                                      {"attn_output", &Int8Inputs::attention_output, AttentionCols},
-                                      {"gate_up", &Int8Inputs::gate_up, HiddenCols},
-                                      {"ffn_down", &Int8Inputs::down, InnerCols}};
 
 std::string ListName(size_t layer, std::string_view product) {
   return absl::StrCat("blk.", layer, ".", std::string(product), kInt8Suffix);
@@ -98,15 +83,15 @@ absl::StatusOr<std::vector<Int8Inputs>> ReadInt8Inputs(const SafetensorsFile& fi
                                                        size_t lists) {
   std::vector<Int8Inputs> layers(lists == 0 ? 0 : static_cast<size_t>(config.num_layers));
   for (size_t i = 0; i < layers.size(); ++i) {
-    for (const ProductLists& product : kProducts) {
+    for (const LayerProduct& product : LayerProducts()) {
       const SafetensorsTensor* const tensor = file.Find(ListName(i, product.name));
       if (tensor == nullptr) {
         return FormatError("tensor " + Quoted(ListName(i, product.name)), kSafetensorsHeaderOffset, "is missing");
       }
-      NIBBLE_ASSIGN_OR_RETURN(layers[i].*product.inputs, ReadList(*tensor, product.cols(config)));
+      NIBBLE_ASSIGN_OR_RETURN(layers[i].*product.int8_inputs, ReadList(*tensor, product.cols(config)));
     }
   }
-  if (lists == layers.size() * std::size(kProducts)) return layers;
+  if (lists == layers.size() * LayerProducts().size()) return layers;
   return FormatError("tensors", kSafetensorsHeaderOffset,
                      absl::StrCat("more ", kInt8Suffix, " than the layers have products"));
 }
@@ -141,8 +126,8 @@ std::string SerializeQuantized(const QuantizedModel& model) {
     tensors.push_back({tensor.name, SafetensorsType::kU8, std::move(shape), tensor.data});
   }
   for (size_t i = 0; i < model.int8_inputs.size(); ++i) {
-    for (const ProductLists& product : kProducts) {
-      const std::vector<int32_t>& inputs = model.int8_inputs[i].*product.inputs;
+    for (const LayerProduct& product : LayerProducts()) {
+      const std::vector<int32_t>& inputs = model.int8_inputs[i].*product.int8_inputs;
       tensors.push_back({ListName(i, product.name),
                          SafetensorsType::kI32,
                          {static_cast<int64_t>(inputs.size())},

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/adapters/compress.h"
+#include "engine/weights/layer_products.h"
 #include "tests/engine/tools/tiny_model.h"
 
 namespace nibble::engine {
