@@ -5,15 +5,12 @@
 
 #include "absl/strings/str_format.h"
 #include "engine/adapters/compress.h"
-#include "engine/tools/fidelity.h"
 #include "engine/tools/flags.h"
-#include "engine/tools/solo_sequence.h"
+#include "engine/tools/side_by_side.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {
 namespace {
-
-constexpr int64_t kStepTokens = 128;
 
 std::string KindOf(const std::string& name) {
   return name.starts_with("blk.") ? name.substr(name.find('.', 4) + 1) : name;
@@ -27,45 +24,6 @@ void AddPart(const std::string& name, int64_t bytes, const RowDelta& delta, cons
   part.elements += tensor.rows() * tensor.cols();
   part.bytes += bytes;
   if (tuned != nullptr) part.worst_left = std::max(part.worst_left, ResidualShare(tensor, *tuned->Find(name), &delta));
-}
-
-// One of the two models at work.
-struct Reader {
-  std::unique_ptr<CpuEngine> engine;
-  std::unique_ptr<SoloSequence> sequence;
-  std::vector<float> logits;  // [kStepTokens, vocab]
-};
-
-absl::StatusOr<Reader> MakeReader(const OpenedModel& model, int64_t context) {
-  Reader reader;
-  NIBBLE_ASSIGN_OR_RETURN(EngineOptions options, OptionsFor(ReferenceMode()));
-  options.step_tokens = kStepTokens;
-  options.max_sequences = 1;
-  NIBBLE_ASSIGN_OR_RETURN(reader.engine, EngineWithPages(options, model, kv::PagesFor(context)));
-  reader.sequence = std::make_unique<SoloSequence>(*reader.engine, context);
-  reader.logits.resize(static_cast<size_t>(kStepTokens * model.file.config.vocab_size));
-  return reader;
-}
-
-absl::Status Read(absl::Span<const int32_t> tokens, Reader* reader) {
-  const auto rows = static_cast<int64_t>(tokens.size());
-  if (reader->sequence->AppendForLogits(tokens, rows, reader->logits.data())) return absl::OkStatus();
-  return absl::FailedPreconditionError("a logit is not finite");
-}
-
-// Adds the positions of one step from `first_scored` on, each with the token that follows it.
-void AddStep(absl::Span<const int32_t> chunk, int64_t first, int64_t last, int64_t first_scored, const Reader& merged,
-             const Reader& tuned, Fidelity* merged_fidelity, Fidelity* tuned_fidelity) {
-  const auto vocab = static_cast<size_t>(tuned.engine->vocab_size());
-  const auto row = [&](const Reader& reader, int64_t position) {
-    return absl::MakeConstSpan(reader.logits).subspan(static_cast<size_t>(position - first) * vocab, vocab);
-  };
-  const int64_t end = std::min(last, static_cast<int64_t>(chunk.size()) - 1);
-  for (int64_t position = std::max(first, first_scored); position < end; ++position) {
-    const int32_t target = chunk[static_cast<size_t>(position) + 1];
-    tuned_fidelity->Add(row(tuned, position), row(tuned, position), target);
-    merged_fidelity->Add(row(merged, position), row(tuned, position), target);
-  }
 }
 
 }  // namespace
@@ -108,26 +66,19 @@ absl::StatusOr<DeltaFidelity> CompareDelta(const OpenedModel& base, const Opened
   NIBBLE_ASSIGN_OR_RETURN(const auto chunks, CutChunks(ids, tuned.tokenizer->data(), options));
   OpenedModel with_delta;
   with_delta.file = {base.file.config, base.file.tokenizer, MergedWeights(*base.file.weights, delta)};
-  NIBBLE_ASSIGN_OR_RETURN(Reader merged_reader, MakeReader(with_delta, options.context));
-  NIBBLE_ASSIGN_OR_RETURN(Reader tuned_reader, MakeReader(tuned, options.context));
-  Fidelity merged_fidelity(base.file.config.vocab_size), tuned_fidelity(base.file.config.vocab_size);
-  for (size_t i = 0; i < chunks.size(); ++i) {
-    merged_reader.sequence->Rewind(0);
-    tuned_reader.sequence->Rewind(0);
-    const absl::Span<const int32_t> chunk = chunks[i];
-    for (int64_t first = 0; first < options.context; first += kStepTokens) {
-      progress(static_cast<int64_t>(i) * options.context + first,
-               static_cast<int64_t>(chunks.size()) * options.context);
-      const int64_t last = std::min(first + kStepTokens, options.context);
-      const auto tokens = chunk.subspan(static_cast<size_t>(first), static_cast<size_t>(last - first));
-      NIBBLE_RETURN_IF_ERROR(Read(tokens, &merged_reader));
-      NIBBLE_RETURN_IF_ERROR(Read(tokens, &tuned_reader));
-      AddStep(chunk, first, last, options.context / 2, merged_reader, tuned_reader, &merged_fidelity, &tuned_fidelity);
-    }
+  SideBySide readers(options.context, options.context / 2);
+  NIBBLE_RETURN_IF_ERROR(readers.Add(tuned, ReferenceMode()));
+  NIBBLE_RETURN_IF_ERROR(readers.Add(with_delta, ReferenceMode()));
+  const int64_t all = static_cast<int64_t>(chunks.size()) * readers.steps_per_chunk() * SideBySide::kStepTokens;
+  int64_t done = 0;
+  for (const std::vector<int32_t>& chunk : chunks) {
+    const absl::Status status = readers.RunChunk(chunk, [&] { progress(done += SideBySide::kStepTokens, all); });
+    if (!status.ok()) return absl::FailedPreconditionError(status.message());
   }
+  const Fidelity &of_tuned = readers.readers()[0]->fidelity, &of_merged = readers.readers()[1]->fidelity;
   // Of two models that are one, rounding alone may fall below zero.
-  return DeltaFidelity{std::max(0.0, merged_fidelity.kl_divergence()), merged_fidelity.top1(),
-                       merged_fidelity.perplexity(), tuned_fidelity.perplexity(), merged_fidelity.tokens()};
+  return DeltaFidelity{std::max(0.0, of_merged.kl_divergence()), of_merged.top1(), of_merged.perplexity(),
+                       of_tuned.perplexity(), of_merged.tokens()};
 }
 
 }  // namespace nibble::engine
