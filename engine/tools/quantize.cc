@@ -1,7 +1,6 @@
 #include "engine/tools/quantize.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <memory>
 #include <numeric>

@@ -1,8 +1,6 @@
 #include "engine/weights/quantized_file.h"
 
 #include <cstring>
-#include <functional>
-#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
