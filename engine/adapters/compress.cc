@@ -76,11 +76,7 @@ double SetSigns(absl::Span<const float> values, absl::Span<uint32_t> words) {
 
 // What the planes before `plane` leave of a row: their scales are set.
 void Subtract(const SignDelta& delta, int64_t plane, int64_t row, absl::Span<float> values) {
-  for (int64_t p = 0; p < plane; ++p) {
-    const absl::Span<const uint32_t> words = delta.SignsOf(p, row);
-    const float scale = delta.ScaleOf(p, row);
-    for (size_t i = 0; i < values.size(); ++i) values[i] -= (words[i / 32] >> (i % 32) & 1) != 0 ? scale : -scale;
-  }
+  for (int64_t p = 0; p < plane; ++p) delta.AddSigns(p, row, -delta.ScaleOf(p, row), values);
 }
 
 absl::StatusOr<SignDelta> CompressSigns(const Tensor& base, const Tensor& tuned, const CompressOptions& options) {

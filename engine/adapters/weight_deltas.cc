@@ -23,12 +23,13 @@ absl::Span<uint32_t> SignDelta::MutableSignsOf(int64_t plane, int64_t row) {
                                         static_cast<size_t>(row_words()));
 }
 
+void SignDelta::AddSigns(int64_t plane, int64_t row, float factor, absl::Span<float> values) const {
+  const absl::Span<const uint32_t> words = SignsOf(plane, row);
+  for (size_t i = 0; i < values.size(); ++i) values[i] += (words[i / 32] >> (i % 32) & 1) != 0 ? factor : -factor;
+}
+
 void SignDelta::AddTo(int64_t row, absl::Span<float> values) const {
-  for (int64_t plane = 0; plane < planes_; ++plane) {
-    const absl::Span<const uint32_t> words = SignsOf(plane, row);
-    const float scale = ScaleOf(plane, row);
-    for (size_t i = 0; i < values.size(); ++i) values[i] += (words[i / 32] >> (i % 32) & 1) != 0 ? scale : -scale;
-  }
+  for (int64_t plane = 0; plane < planes_; ++plane) AddSigns(plane, row, ScaleOf(plane, row), values);
 }
 
 CodeDelta::CodeDelta(int64_t rows, int64_t cols)

@@ -40,6 +40,8 @@ class SignDelta : public RowDelta {
     return scales_[static_cast<size_t>(plane * scale_rows_ + (scale_rows_ > 1 ? row : 0))];
   }
 
+  // values += factor * sign, of one plane; its own scale does not count.
+  void AddSigns(int64_t plane, int64_t row, float factor, absl::Span<float> values) const;
   // Plane after plane: values += scale * sign.
   void AddTo(int64_t row, absl::Span<float> values) const override;
 

@@ -26,19 +26,15 @@ struct Products {
   double cross = 0.0, square = 0.0;
 };
 
-void SetSignRow(absl::Span<const uint32_t> words, absl::Span<float> signs) {
-  for (size_t i = 0; i < signs.size(); ++i) signs[i] = (words[i / 32] >> (i % 32) & 1) != 0 ? 1.0f : -1.0f;
-}
-
 // Of the outputs [first, first + products.size()).
 void Multiply(const Tensor& base, const Tensor& tuned, const Eigen::Map<const RowMatrixF>& x, int64_t plane,
               const SignDelta& delta, int64_t first, absl::Span<Products> products) {
   const auto count = static_cast<int64_t>(products.size());
   const auto cols = static_cast<size_t>(base.cols());
-  RowMatrixF targets(count, base.cols()), signs(count, base.cols());
+  RowMatrixF targets(count, base.cols()), signs = RowMatrixF::Zero(count, base.cols());
   for (int64_t i = 0; i < count; ++i) {
     PlaneTarget(base, tuned, plane, delta, first + i, absl::MakeSpan(targets.row(i).data(), cols));
-    SetSignRow(delta.SignsOf(plane, first + i), absl::MakeSpan(signs.row(i).data(), cols));
+    delta.AddSigns(plane, first + i, 1.0f, absl::MakeSpan(signs.row(i).data(), cols));
   }
   const RowMatrixF of_targets = targets * x.transpose(), of_signs = signs * x.transpose();  // [count, rows of x]
   for (int64_t i = 0; i < count; ++i) {
