@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "kvcache/base/mutex.h"
 #include "scheduler/options.h"
+#include "scheduler/rate_limit.h"
 #include "scheduler/request.h"
 
 namespace nibble::sched {
@@ -32,22 +33,33 @@ class Admission {
   absl::Status Admit(const Request& request);
   // Any thread. Whether another request of the tenant could wait, if it is not too long: for refusing before
   // tokenizing. RESOURCE_EXHAUSTED as Admit.
-  absl::Status CheckRoom(const std::string& tenant) const;
+  absl::Status CheckRoom(const std::string& tenant, const TenantTerms& terms, Nanos now) const;
   // The request's first choice starts.
   void Started(const Request& request);
-  // The request ended; `started` as told before.
-  void Finished(const Request& request, bool started);
+  // The request ended; `started` as told before. Its answer counts against tokens_per_minute as if it had all come at
+  // its arrival: what has passed since then is paid back already.
+  void Finished(const Request& request, bool started, int64_t generated_tokens);
 
  private:
+  struct Rates {
+    RateLimit requests;
+    RateLimit tokens;
+  };
+
   void ReleaseWaiting(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CheckCounts(const std::string& tenant) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckCounts(const std::string& tenant, const TenantTerms& terms) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckRates(const std::string& tenant, const TenantTerms& terms, Nanos now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckQueue(const Request& request) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeFromRates(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const SchedulerOptions options_;
   const Limits limits_;
   mutable Mutex mutex_;
   absl::flat_hash_set<std::pair<std::string, std::string>> live_ ABSL_GUARDED_BY(mutex_);  // tenant, id
   absl::flat_hash_map<std::string, int64_t> waiting_by_tenant_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, Rates> rates_ ABSL_GUARDED_BY(mutex_);  // of tenants that have such terms
   int64_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t waiting_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -22,11 +22,16 @@ void Scheduler::ExpireDeadlines(Nanos now) {
   }
 }
 
-// False where somebody had to be preempted: then nothing starts in this step.
+// False where the pool had no page and somebody had to be preempted: then nothing starts in this step.
 bool Scheduler::GrowRunning() {
   bool enough = true;
   const std::vector<Sequence*> by_rank = running_;
   for (Sequence* sequence : by_rank) {
+    while (sequence->runnable()) {
+      Sequence* victim = VictimOfTerms(*sequence);
+      if (victim == nullptr) break;
+      Preempt(*victim);
+    }
     while (sequence->runnable() && !cache_.Grow(sequence->lease, static_cast<int64_t>(sequence->tokens.size()))) {
       NIBBLE_CHECK(running_.size() > 1);
       Preempt(VictimOfGrowth());
@@ -80,6 +85,7 @@ void Scheduler::Preempt(Sequence& sequence) {
 // Starts as many as the step has tokens and places for.
 void Scheduler::StartWaiting(Nanos now) {
   for (;;) {
+    CountRunning();
     Sequence* next = waiting_.Next();
     if (next == nullptr || !HasRoomFor(*next) || !TryStart(*next, now)) return;
   }
@@ -92,7 +98,7 @@ bool Scheduler::HasRoomFor(const Sequence& sequence) const {
   for (const Sequence* other : running_) {
     if (!other->runnable()) continue;
     ++sequences;
-    if (other->remaining() == 1 || RanksBefore(*other, sequence)) tokens += other->remaining();
+    if (other->remaining() == 1 || PrefillsBefore(*other, sequence)) tokens += other->remaining();
   }
   return tokens < options_.step_tokens && sequences < options_.max_sequences;
 }
@@ -119,6 +125,7 @@ bool Scheduler::TryStart(Sequence& sequence, Nanos now) {
   NIBBLE_CHECK(grown);
   sequence.lease = std::move(lease);
   sequence.computed = sequence.lease.cached_tokens();
+  sequence.charged = std::max(sequence.charged, sequence.computed);
   if (!sequence.started) NoteFirstStart(sequence, now);
   counters_.recomputed_tokens += std::max<int64_t>(0, sequence.lost - sequence.computed);
   Run(sequence);
@@ -139,16 +146,16 @@ void Scheduler::NoteFirstStart(Sequence& sequence, Nanos now) {
   const Request& request = live.request;
   sequence.started = true;
   sequence.usage.queue_time = now - request.arrival;
-  sequence.usage.cached_tokens = sequence.lease.cached_tokens();
+  // Who shares a pool must not learn what its other tenants asked.
+  if (request.terms.pool.empty()) sequence.usage.cached_tokens = sequence.lease.cached_tokens();
   if (!sequence.reporting()) {
     counters_.prefix_queries_tokens += sequence.usage.prompt_tokens;
-    counters_.prefix_hits_tokens += sequence.usage.cached_tokens;
+    counters_.prefix_hits_tokens += sequence.lease.cached_tokens();
   }
   if (live.started) return;
   live.started = true;
   counters_.prompt_tokens += sequence.usage.prompt_tokens;
   admission_.Started(request);
-  tenants_.at(request.tenant).last_start = next_start_++;
 }
 
 void Scheduler::Run(Sequence& sequence) {
@@ -161,17 +168,33 @@ void Scheduler::Run(Sequence& sequence) {
   running_.insert(std::upper_bound(running_.begin(), running_.end(), &sequence, by_rank), &sequence);
 }
 
+// Decodes, then chunks of prompts; each chunk is charged before the next is chosen.
 void Scheduler::FillPlan() {
   int64_t budget = options_.step_tokens;
-  for (const bool decodes : {true, false}) {
-    for (Sequence* sequence : running_) {
-      if (!sequence->runnable() || (sequence->remaining() == 1) != decodes) continue;
-      if (budget == 0 || static_cast<int64_t>(rows_.size()) == options_.max_sequences) return;
-      const int64_t num_tokens = WithRawSlots(*sequence, ChunkSize(*sequence, budget));
-      AddRow(*sequence, num_tokens);
-      budget -= num_tokens;
+  std::vector<Sequence*> prompts;
+  for (Sequence* sequence : running_) {
+    if (!sequence->runnable()) continue;
+    if (sequence->remaining() > 1) {
+      prompts.push_back(sequence);
+    } else if (!AddNext(*sequence, budget)) {
+      return;
     }
   }
+  while (!prompts.empty()) {
+    const auto next = std::min_element(prompts.begin(), prompts.end(),
+                                       [](const Sequence* a, const Sequence* b) { return PrefillsBefore(*a, *b); });
+    if (!AddNext(**next, budget)) return;
+    prompts.erase(next);
+  }
+}
+
+// False: the step is full.
+bool Scheduler::AddNext(Sequence& sequence, int64_t& budget) {
+  if (budget == 0 || static_cast<int64_t>(rows_.size()) == options_.max_sequences) return false;
+  const int64_t num_tokens = WithRawSlots(sequence, ChunkSize(sequence, budget));
+  AddRow(sequence, num_tokens);
+  budget -= num_tokens;
+  return true;
 }
 
 int64_t Scheduler::ChunkSize(const Sequence& sequence, int64_t budget) const {
@@ -220,6 +243,7 @@ void Scheduler::AddRow(Sequence& sequence, int64_t num_tokens) {
     step.targets = tokens.subspan(sequence.reported, num_tokens);
     step.prompt_logprobs_top = request.prompt_logprobs;
   }
+  Charge(sequence, num_tokens, samples);
   plan_.sequences.push_back(step);
   rows_.push_back({&sequence, num_tokens, samples});
 }

@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "engine/engine.h"
 #include "engine/sampling/params.h"
+#include "scheduler/tenant_terms.h"
 
 namespace nibble::sched {
 
@@ -31,7 +32,8 @@ struct Stopping {
 
 struct Request {
   std::string id;      // unique among the tenant's live requests
-  std::string tenant;  // also salts the prefix index
+  std::string tenant;  // also salts the prefix index, unless the terms name a pool
+  TenantTerms terms;
   std::string adapter;
   std::vector<int32_t> prompt;  // at least one
   engine::SamplingParams sampling;
@@ -45,7 +47,7 @@ struct Request {
 
 struct Usage {
   int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;  // of the prompt, found in the prefix index at the first start
+  int64_t cached_tokens = 0;  // of the prompt, found in the prefix index at the first start; 0 where a pool shares it
   int64_t generated_tokens = 0;
   Nanos queue_time = 0;        // arrival to first scheduled
   Nanos first_token_time = 0;  // arrival to first token; 0 where there was none

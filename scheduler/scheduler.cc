@@ -27,8 +27,7 @@ Scheduler::Scheduler(const SchedulerOptions& options, const Limits& limits)
     : options_(Bounded(options, limits)),
       limits_(limits),
       admission_(options_, limits),
-      cache_(limits.cache, options.prefix_key ? *options.prefix_key : RandomKey()),
-      waiting_([this](const std::string& tenant) { return tenants_.at(tenant).last_start; }) {
+      cache_(limits.cache, options.prefix_key ? *options.prefix_key : RandomKey()) {
   NIBBLE_CHECK(options_.step_tokens >= 1 && options_.max_sequences >= 1);
 }
 
@@ -47,16 +46,9 @@ void Scheduler::Enqueue(Request request, TokenSink* sink) {
   const bool fresh = by_sink_.try_emplace(sink, live.get()).second;
   NIBBLE_CHECK(fresh);
   if (kept.deadline != kNoDeadline) deadlines_.emplace(kept.deadline, order);
-  ++TenantOf(kept).live_requests;
+  live->account = fair_share_.Join(kept.tenant, kept.terms.weight);
   live->choices[0].state = SequenceState::kWaiting;
   waiting_.Push(live->choices[0]);
-}
-
-// A new tenant goes behind those that are there, as if it had just been served: it may have been.
-Scheduler::Tenant& Scheduler::TenantOf(const Request& request) {
-  const auto [tenant, fresh] = tenants_.try_emplace(request.tenant);
-  if (fresh) tenant->second.last_start = next_start_++;
-  return tenant->second;
 }
 
 LiveRequest* Scheduler::FindLive(const TokenSink* sink) {
@@ -116,11 +108,12 @@ void Scheduler::Finish(Sequence& sequence, FinishReason reason, int32_t stop_tok
 std::unique_ptr<LiveRequest> Scheduler::Retire(LiveRequest& request) {
   const Request& kept = request.request;
   ++counters_.finished[static_cast<size_t>(request.worst)];
-  admission_.Finished(kept, request.started);
+  int64_t generated = 0;
+  for (const Sequence& choice : request.choices) generated += choice.usage.generated_tokens;
+  admission_.Finished(kept, request.started, generated);
   by_sink_.erase(request.sink);
   deadlines_.erase({kept.deadline, request.order});
-  const auto tenant = tenants_.find(kept.tenant);
-  if (--tenant->second.live_requests == 0) tenants_.erase(tenant);
+  fair_share_.Leave(*request.account);
   return std::move(live_.extract(request.order).mapped());
 }
 

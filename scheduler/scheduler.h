@@ -3,11 +3,11 @@
 // One step: Plan(now) → engine → Commit(results, now). Deterministic: the same calls give the same plans. No clock:
 // time is an argument. Thread: one owner; only admission() may be used from any thread.
 //
-// A plan holds every running sequence that has one token left to compute (a decode), then chunks of prompts, the
-// highest priority and the oldest first, under the token budget. Where a running sequence needs a page and none is
-// left, the newest sequence of the lowest priority is preempted: it gives its pages back and resumes later from what
-// the prefix index still has. The first in rank is never preempted and admission proved that it fits, so it always
-// ends.
+// A plan holds every running sequence that has one token left to compute (a decode), then chunks of prompts under the
+// token budget: the highest priority first, then the tenant that was given least, then the oldest. Where a running
+// sequence needs a page and none is left, the newest sequence of the lowest priority is preempted: it gives its pages
+// back and resumes later from what the prefix index still has. The first in rank is never preempted and admission
+// proved that it fits, so it always ends.
 #ifndef NIBBLE_SCHEDULER_SCHEDULER_H_
 #define NIBBLE_SCHEDULER_SCHEDULER_H_
 
@@ -99,10 +99,6 @@ class Scheduler {
     const Sequence* sequence = nullptr;
     int64_t pages = 0;  // there were for it
   };
-  struct Tenant {
-    int64_t live_requests = 0;
-    uint64_t last_start = 0;
-  };
 
   // plan.cc
   void ExpireDeadlines(Nanos now);
@@ -118,9 +114,15 @@ class Scheduler {
   Sequence& VictimOfGrowth() const;
   void Preempt(Sequence& sequence);
   void FillPlan();
+  bool AddNext(Sequence& sequence, int64_t& budget);
   int64_t ChunkSize(const Sequence& sequence, int64_t budget) const;
   int64_t WithRawSlots(Sequence& sequence, int64_t num_tokens);
   void AddRow(Sequence& sequence, int64_t num_tokens);
+
+  // fairness.cc
+  void CountRunning();
+  Sequence* VictimOfTerms(const Sequence& sequence) const;
+  static void Charge(Sequence& sequence, int64_t num_tokens, bool samples);
 
   // commit.cc
   void Advance(const Row& row, const engine::SequenceResult& result, Nanos now);
@@ -128,7 +130,6 @@ class Scheduler {
   void ReportPromptLogprobs(Sequence& sequence, const engine::SequenceResult& result);
 
   // scheduler.cc
-  Tenant& TenantOf(const Request& request);
   LiveRequest* FindLive(const TokenSink* sink);
   void CancelRequest(LiveRequest& request, CancelCause cause);
   void ReleaseChoices(LiveRequest& request);
@@ -141,13 +142,12 @@ class Scheduler {
   kv::Cache cache_;
   std::map<uint64_t, std::unique_ptr<LiveRequest>> live_;  // by order of arrival
   absl::flat_hash_map<const TokenSink*, LiveRequest*> by_sink_;
-  absl::flat_hash_map<std::string, Tenant> tenants_;
+  FairShare fair_share_;
   std::set<std::pair<Nanos, uint64_t>> deadlines_;  // (deadline, order), of live requests that have one
   std::vector<Sequence*> running_;                  // those with a lease, paused ones included; by rank
   WaitingQueue waiting_;
   Shortage shortage_;  // forgotten when a sequence starts or ends, or prompts were computed whose pages may be shared
   uint64_t next_order_ = 0;
-  uint64_t next_start_ = 1;
   engine::StepPlan plan_;
   std::vector<Row> rows_;  // of plan_; not empty: a step is in flight
   Counters counters_;

@@ -6,10 +6,11 @@
 namespace nibble::sched {
 namespace {
 
-// Every part is preceded by its length, so no two lists of parts give the same string.
+// Every part is preceded by its length, so no two lists of parts give the same string, and no pool is a tenant.
 std::string Salt(const std::string& cache_salt, const Request& request) {
-  std::string salt;
-  for (const std::string* part : {&cache_salt, &request.tenant, &request.adapter}) {
+  const std::string& pool = request.terms.pool;
+  std::string salt = pool.empty() ? "tenant" : "pool";
+  for (const std::string* part : {&cache_salt, pool.empty() ? &request.tenant : &pool, &request.adapter}) {
     salt += std::to_string(part->size()) + ':' + *part;
   }
   return salt;
@@ -55,6 +56,22 @@ uint64_t ChoiceSeed(uint64_t seed, int index) {
 bool RanksBefore(const Sequence& a, const Sequence& b) {
   return std::make_tuple(-int64_t{a.request->request.priority}, a.request->order, a.index) <
          std::make_tuple(-int64_t{b.request->request.priority}, b.request->order, b.index);
+}
+
+bool PrefillsBefore(const Sequence& a, const Sequence& b) {
+  if (a.request->request.priority != b.request->request.priority) return RanksBefore(a, b);
+  const double served_a = a.request->account->served;
+  const double served_b = b.request->account->served;
+  return served_a != served_b ? served_a < served_b : RanksBefore(a, b);
+}
+
+bool FitsTerms(const Sequence& sequence) {
+  const Request& request = sequence.request->request;
+  const FairAccount::Running& running = sequence.request->account->running;
+  if (running.sequences == 0) return true;
+  const size_t tokens = sequence.tokens.empty() ? request.prompt.size() : sequence.tokens.size();
+  return running.sequences < request.terms.max_sequences &&
+         running.pages + kv::PagesFor(static_cast<int64_t>(tokens)) <= request.terms.max_pages;
 }
 
 }  // namespace nibble::sched

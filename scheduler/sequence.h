@@ -9,6 +9,7 @@
 
 #include "engine/engine.h"
 #include "kvcache/cache.h"
+#include "scheduler/fair_share.h"
 #include "scheduler/request.h"
 
 namespace nibble::sched {
@@ -32,6 +33,7 @@ struct Sequence {
   bool preempted = false;       // is waiting after having run
   std::vector<int32_t> tokens;  // prompt, then generated; empty before the first start
   int64_t computed = 0;         // tokens whose K and V are in the lease's pages
+  int64_t charged = 0;          // prompt tokens that were charged to the tenant, or were found in the index
   int64_t lost = 0;             // what `computed` was at the last preemption
   int64_t reported = 1;         // prompt tokens whose logprobs need no reporting any more; the first has none
   kv::Lease lease;
@@ -47,7 +49,8 @@ struct Sequence {
 struct LiveRequest {
   Request request;
   TokenSink* sink = nullptr;
-  uint64_t order = 0;  // of arrival
+  FairAccount* account = nullptr;  // the tenant's
+  uint64_t order = 0;              // of arrival
   bool started = false;
   std::string salt;                  // of the prefix index
   std::vector<int32_t> terminators;  // stop and end ids
@@ -62,8 +65,14 @@ std::unique_ptr<LiveRequest> MakeLive(Request request, TokenSink* sink, uint64_t
 // splittable pseudorandom number generators", 2014) of seed + index * 0x9e3779b97f4a7c15.
 uint64_t ChoiceSeed(uint64_t seed, int index);
 
-// Whether `a` is served before `b`: the higher priority, then the earlier arrival, then the lower choice.
+// Whether `a` goes before `b` by age: the higher priority, then the earlier arrival, then the lower choice.
 bool RanksBefore(const Sequence& a, const Sequence& b);
+// Whether the next chunk of `a`'s prompt goes before the next of `b`'s: the higher priority, then the tenant that was
+// given less, then rank.
+bool PrefillsBefore(const Sequence& a, const Sequence& b);
+// Whether the tenant's terms let `sequence` run beside the tenant's running ones, whatever it finds in the index. One
+// alone may always run. REQUIRES: the account's `running` is counted.
+bool FitsTerms(const Sequence& sequence);
 
 }  // namespace nibble::sched
 

@@ -70,7 +70,7 @@ absl::Status ServingLoop::State::Submit(Request request, TokenSink* sink) {
   auto handed = std::make_shared<Request>(std::move(request));
   MutexLock lock(&mutex);
   if (draining || stopping) {
-    scheduler.admission().Finished(*handed, /*started=*/false);
+    scheduler.admission().Finished(*handed, /*started=*/false, /*generated_tokens=*/0);
     return absl::UnavailableError("the server is shutting down");
   }
   Post([handed, sink](Scheduler& scheduler) { scheduler.Enqueue(std::move(*handed), sink); });
@@ -154,8 +154,8 @@ void ServingLoop::Stop() {
 absl::Status ServingLoop::Submit(Request request, TokenSink* sink) { return state_->Submit(std::move(request), sink); }
 
 // A sink's place may be another sink's when the message is read, but that one's request comes later in the mail.
-absl::Status ServingLoop::CheckRoom(const std::string& tenant) const {
-  return state_->scheduler.admission().CheckRoom(tenant);
+absl::Status ServingLoop::CheckRoom(const std::string& tenant, const TenantTerms& terms) const {
+  return state_->scheduler.admission().CheckRoom(tenant, terms, state_->clock());
 }
 
 void ServingLoop::Cancel(const TokenSink* sink, CancelCause cause) {

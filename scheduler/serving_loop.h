@@ -38,7 +38,7 @@ class ServingLoop {
   // request below: it hears one live request at a time.
   absl::Status Submit(Request request, TokenSink* sink);
   // Any thread. Whether Submit would take one more request of the tenant now, whatever is in it; never waits.
-  absl::Status CheckRoom(const std::string& tenant) const;
+  absl::Status CheckRoom(const std::string& tenant, const TenantTerms& terms) const;
   // Any thread that keeps `sink` alive during the call. Ends all choices of its request, with kDeadline for that cause,
   // else with kCancelled; ignored where the request has ended, even if its id is in use again. Pages are free within
   // one step.

@@ -17,8 +17,8 @@ struct TenantTerms {
   int64_t tokens_per_minute = kUnlimited;    // >= 1; of prompts and answers
   int64_t max_sequences = kUnlimited;        // >= 1; running at once, paused ones not counted
   int64_t max_pages = kUnlimited;            // >= 1; KV pages of its running sequences, paused ones not counted
-  std::optional<int64_t> max_waiting;        // >= 1; requests; absent: SchedulerOptions::max_queue_per_tenant
-  std::string pool;  // tenants of one pool share cached prefixes; empty: the tenant shares with nobody
+  std::optional<int64_t> max_waiting = {};   // >= 1; requests; absent: SchedulerOptions::max_queue_per_tenant
+  std::string pool = {};  // tenants of one pool share cached prefixes; empty: the tenant shares with nobody
 };
 
 }  // namespace nibble::sched

@@ -73,6 +73,10 @@ absl::Status CheckSize(const Request& request, const Limits& limits) {
     return Invalid("max_tokens", absl::StrCat(sum, "need more than the KV cache holds: ", limits.cache.num_pages,
                                               " pages of ", kv::kPageTokens));
   }
+  if (kv::PagesFor(tokens) > request.terms.max_pages) {
+    return Invalid("max_tokens", absl::StrCat(sum, "need more than the tenant's share of the KV cache: ",
+                                              request.terms.max_pages, " pages of ", kv::kPageTokens));
+  }
   return absl::OkStatus();
 }
 

@@ -15,22 +15,20 @@ void WaitingQueue::Remove(Sequence& sequence) {
 Sequence* WaitingQueue::Next() const {
   Sequence* next = nullptr;
   for (Sequence* sequence : sequences_) {
-    if (sequence->paused) continue;
+    if (sequence->paused || !FitsTerms(*sequence)) continue;
     if (next == nullptr || GoesBefore(*sequence, *next)) next = sequence;
   }
   return next;
 }
 
-bool WaitingQueue::GoesBefore(const Sequence& a, const Sequence& b) const {
+bool WaitingQueue::GoesBefore(const Sequence& a, const Sequence& b) {
   const Request& first = a.request->request;
   const Request& second = b.request->request;
   if (first.priority != second.priority) return first.priority > second.priority;
   if (a.preempted != b.preempted) return a.preempted;
-  if (!a.preempted && first.tenant != second.tenant) {
-    const uint64_t served_first = served_(first.tenant);
-    const uint64_t served_second = served_(second.tenant);
-    if (served_first != served_second) return served_first < served_second;
-  }
+  const double claimed_first = a.request->account->claimed();
+  const double claimed_second = b.request->account->claimed();
+  if (!a.preempted && claimed_first != claimed_second) return claimed_first < claimed_second;
   return RanksBefore(a, b);
 }
 

@@ -80,7 +80,7 @@ void GenerateStream::Admit(const grpc::ByteBuffer& request) {
 
 absl::Status GenerateStream::CheckDoor() const {
   if (serving_->draining) return absl::UnavailableError("the server drains");
-  return serving_->loop->CheckRoom(kTenant);
+  return serving_->loop->CheckRoom(kTenant, sched::TenantTerms());
 }
 
 absl::Status GenerateStream::Submit(const grpc::ByteBuffer& request) {

@@ -58,6 +58,7 @@ Request MakeRequest(const RequestSpec& spec, Nanos arrival) {
   Request request;
   request.id = spec.id;
   request.tenant = spec.tenant;
+  request.terms = spec.terms;
   uint64_t state = 1;
   for (const char c : spec.text.empty() ? spec.id : spec.text) state = state * 131 + static_cast<unsigned char>(c);
   for (int64_t i = 0; i < spec.prompt; ++i) {

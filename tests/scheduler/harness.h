@@ -57,6 +57,7 @@ struct RequestSpec {
   int32_t num_choices = 1;
   Nanos deadline = kNoDeadline;
   int32_t prompt_logprobs = -1;
+  TenantTerms terms = {};
 };
 Request MakeRequest(const RequestSpec& spec, Nanos arrival = 0);
 
@@ -86,6 +87,7 @@ class Harness {
   // CHECKs that every choice that was ever submitted has ended.
   void CheckAllEnded() const;
   Scheduler& scheduler() { return scheduler_; }
+  const Scheduler& scheduler() const { return scheduler_; }
   FakeEngine& engine() { return engine_; }
   Counters counters() const { return scheduler_.counters(); }
   Nanos now() const { return now_; }

@@ -34,14 +34,31 @@ Limits Walk::DrawLimits(std::mt19937& random) {
   return limits;
 }
 
+std::vector<TenantTerms> Walk::DrawTerms(std::mt19937& random, const Limits& limits) {
+  std::vector<TenantTerms> terms(3);
+  for (TenantTerms& of_tenant : terms) {
+    of_tenant.weight = 0.5 * static_cast<double>(1 + random() % 4);
+    if (random() % 2 == 0) of_tenant.max_sequences = 1 + static_cast<int64_t>(random() % 4);
+    if (random() % 2 == 0) of_tenant.max_pages = 1 + static_cast<int64_t>(random() % limits.cache.num_pages);
+    if (random() % 2 == 0) of_tenant.max_waiting = 1 + static_cast<int64_t>(random() % 6);
+    if (random() % 3 == 0) of_tenant.pool = "pool";
+  }
+  return terms;
+}
+
 Walk::Walk(uint32_t seed)
-    : random_(seed), options_(DrawOptions(random_)), limits_(DrawLimits(random_)), harness_(options_, limits_) {}
+    : random_(seed),
+      options_(DrawOptions(random_)),
+      limits_(DrawLimits(random_)),
+      terms_(DrawTerms(random_, limits_)),
+      harness_(options_, limits_) {}
 
 Walk::Key Walk::DrawKey() { return {absl::StrCat("t", Draw(3)), absl::StrCat("r", Draw(12))}; }
 
 Request Walk::DrawRequest() {
   RequestSpec spec;
   std::tie(spec.tenant, spec.id) = DrawKey();
+  spec.terms = terms_[spec.tenant[1] - '0'];
   spec.prompt = 1 + Draw(Draw(4) == 0 ? 220 : 90);
   spec.text = absl::StrCat("text", Draw(3));
   spec.max_tokens = static_cast<int32_t>(1 + Draw(Draw(4) == 0 ? 120 : 20));
@@ -61,7 +78,8 @@ Request Walk::DrawRequest() {
 absl::StatusCode Walk::ExpectedAnswer(const Request& request) {
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t most = prompt + request.stopping.max_tokens;
-  if (most > limits_.context_length || most > limits_.cache.num_pages * kv::kPageTokens) {
+  if (most > limits_.context_length || most > limits_.cache.num_pages * kv::kPageTokens ||
+      kv::PagesFor(most) > request.terms.max_pages) {
     return absl::StatusCode::kInvalidArgument;
   }
   std::map<Key, bool> live;  // and whether it waits for its first start
@@ -79,7 +97,8 @@ absl::StatusCode Walk::ExpectedAnswer(const Request& request) {
     of_tenant += key.first == request.tenant;
     tokens += static_cast<int64_t>(harness_.sink(key.second, key.first).request().prompt.size());
   }
-  const bool full = waiting >= options_.max_queue || of_tenant >= options_.max_queue_per_tenant ||
+  const bool full = waiting >= options_.max_queue ||
+                    of_tenant >= request.terms.max_waiting.value_or(options_.max_queue_per_tenant) ||
                     (waiting > 0 && tokens + prompt > options_.max_queue_tokens) ||
                     static_cast<int64_t>(live.size()) >= options_.max_queue + options_.max_started;
   return full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kOk;
@@ -97,6 +116,21 @@ void Walk::Run() {
   const std::string plan = harness_.Step();
   for (const char c : plan) trace_ = trace_ * 1099511628211 + static_cast<unsigned char>(c);
   ++steps_;
+  CheckTerms();
+}
+
+// No tenant with several running sequences has more pages than its terms allow.
+void Walk::CheckTerms() const {
+  int64_t pages[3] = {};
+  int64_t sequences[3] = {};
+  for (const SequenceView& view : harness_.scheduler().Sequences()) {
+    if (view.state != SequenceState::kRunning || view.paused) continue;
+    pages[view.tenant[1] - '0'] += view.pages;
+    ++sequences[view.tenant[1] - '0'];
+  }
+  for (int tenant = 0; tenant < 3; ++tenant) {
+    NIBBLE_CHECK(sequences[tenant] <= 1 || pages[tenant] <= terms_[tenant].max_pages);
+  }
 }
 
 void Walk::Step() {

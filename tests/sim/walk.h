@@ -9,6 +9,7 @@
 #include <random>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "tests/scheduler/harness.h"
 
@@ -32,15 +33,18 @@ class Walk {
   int64_t Draw(int64_t n) { return static_cast<int64_t>(random_() % static_cast<uint64_t>(n)); }
   static SchedulerOptions DrawOptions(std::mt19937& random);
   static Limits DrawLimits(std::mt19937& random);
+  static std::vector<TenantTerms> DrawTerms(std::mt19937& random, const Limits& limits);
   Request DrawRequest();
   Key DrawKey();
   absl::StatusCode ExpectedAnswer(const Request& request);
   void Submit();
   void Run();
+  void CheckTerms() const;
 
   std::mt19937 random_;
   const SchedulerOptions options_;
   const Limits limits_;
+  const std::vector<TenantTerms> terms_;  // of tenants t0, t1, t2
   Harness harness_;
   int64_t submitted_ = 0;
   int64_t steps_ = 0;
