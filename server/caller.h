@@ -3,19 +3,20 @@
 #ifndef NIBBLE_SERVER_CALLER_H_
 #define NIBBLE_SERVER_CALLER_H_
 
+#include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
-#include "absl/container/flat_hash_set.h"
 #include "scheduler/tenant_terms.h"
 
 namespace nibble::server {
 
 struct Caller {
-  std::string tenant;                                        // "" when anonymous: the daemon has no tenants file
-  bool admin = false;                                        // may call the methods that act for all tenants
-  std::optional<absl::flat_hash_set<std::string>> adapters;  // that it may name; absent: all
+  std::string tenant;                                          // "" when anonymous: the daemon has no tenants file
+  bool admin = false;                                          // may call the methods that act for all tenants
+  std::optional<std::set<std::string, std::less<>>> adapters;  // that it may name; absent: all
   sched::TenantTerms terms;
 
   // What a caller may not use does not exist for it: answer as for a name that nobody has.

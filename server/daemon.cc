@@ -18,12 +18,17 @@ constexpr absl::Duration kSelfDialTimeout = absl::Seconds(5);
 // For streams that were cut short to take their status to the client.
 constexpr absl::Duration kLastWords = absl::Seconds(1);
 
+Capacity CapacityOf(const ServedModel& model, const DaemonOptions& options) {
+  return {.kv_pages = model.engine->cache_shape().num_pages, .queue = options.scheduler.max_queue};
+}
+
 }  // namespace
 
 // In the order in which it must be built; destroyed in the reverse order.
 struct Daemon::Parts {
-  Parts(std::unique_ptr<ServedModel> served, const DaemonOptions& options)
+  Parts(std::unique_ptr<ServedModel> served, std::shared_ptr<const Tenants> tenants, const DaemonOptions& options)
       : model(std::move(served)),
+        gate(std::move(tenants)),
         intake_budget(options.limits.intake_bytes),
         prompt_logprobs_budget(options.limits.prompt_logprobs_bytes),
         loop(model->engine.get(), options.scheduler, MonotonicNow),
@@ -33,6 +38,7 @@ struct Daemon::Parts {
     serving.limits = options.limits;
     serving.retry_after = options.scheduler.retry_after;
     serving.clock = MonotonicNow;
+    serving.gate = &gate;
     serving.model = model.get();
     serving.loop = &loop;
     serving.metrics = &metrics;
@@ -66,6 +72,7 @@ struct Daemon::Parts {
   }
 
   const std::unique_ptr<ServedModel> model;
+  Gate gate;
   MemoryBudget intake_budget;
   MemoryBudget prompt_logprobs_budget;
   Serving serving;
@@ -82,7 +89,11 @@ struct Daemon::Parts {
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(std::unique_ptr<ServedModel> model,
                                                       const DaemonOptions& options) {
-  auto parts = std::make_unique<Parts>(std::move(model), options);
+  std::shared_ptr<const Tenants> tenants;
+  if (!options.tenants.empty()) {
+    NIBBLE_ASSIGN_OR_RETURN(tenants, Tenants::Read(options.tenants, CapacityOf(*model, options)));
+  }
+  auto parts = std::make_unique<Parts>(std::move(model), std::move(tenants), options);
   parts->loop.Start();
   NIBBLE_RETURN_IF_ERROR(parts->Listen(options));
   return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));

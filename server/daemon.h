@@ -17,6 +17,7 @@ namespace nibble::server {
 struct DaemonOptions {
   std::string listen = "127.0.0.1:50051";
   std::string metrics = "127.0.0.1:9090";
+  std::string tenants;  // tenants file; empty: no tenants, and every caller is anonymous
   sched::SchedulerOptions scheduler;
   Limits limits;
   int intake_threads = 2;
@@ -24,7 +25,7 @@ struct DaemonOptions {
 
 class Daemon {
  public:
-  // Serves when it returns. UNAVAILABLE: a port cannot be had.
+  // Serves when it returns. UNAVAILABLE: a port cannot be had. Errors of files name them.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(std::unique_ptr<ServedModel> model,
                                                        const DaemonOptions& options);
   // Ends what still runs.

@@ -10,9 +10,6 @@
 namespace nibble::server {
 namespace {
 
-// The single tenant of a daemon without keys.
-constexpr char kTenant[] = "";
-
 grpc::Status CancelStatus(sched::CancelCause cause) {
   switch (cause) {
     case sched::CancelCause::kClient:
@@ -44,9 +41,10 @@ grpc::Status StatusOf(sched::FinishReason worst, sched::CancelCause cause) {
 
 }  // namespace
 
-GenerateStream::GenerateStream(Serving* serving, std::unique_ptr<GenerateWire> wire, AnswerTransport* transport,
-                               sched::Nanos deadline)
+GenerateStream::GenerateStream(Serving* serving, std::unique_ptr<GenerateWire> wire, const Caller& caller,
+                               AnswerTransport* transport, sched::Nanos deadline)
     : serving_(serving),
+      caller_(caller),
       wire_(std::move(wire)),
       arrival_(serving->clock()),
       deadline_(deadline),
@@ -80,14 +78,14 @@ void GenerateStream::Admit(const grpc::ByteBuffer& request) {
 
 absl::Status GenerateStream::CheckDoor() const {
   if (serving_->draining) return absl::UnavailableError("the server drains");
-  return serving_->loop->CheckRoom(kTenant, sched::TenantTerms());
+  return serving_->loop->CheckRoom(caller_.tenant, caller_.terms);
 }
 
 absl::Status GenerateStream::Submit(const grpc::ByteBuffer& request) {
   if (IsCancelled()) return absl::CancelledError("cancelled before admission");
   if (serving_->clock() >= deadline_) return absl::DeadlineExceededError("deadline exceeded before admission");
   NIBBLE_RETURN_IF_ERROR(CheckDoor());
-  NIBBLE_ASSIGN_OR_RETURN(AdmittedRequest admitted, wire_->Admit(request));
+  NIBBLE_ASSIGN_OR_RETURN(AdmittedRequest admitted, wire_->Admit(request, caller_));
   if (!serving_->prompt_logprobs_budget->TryClaim(admitted.prompt_logprobs_bytes, &prompt_logprobs_claim_)) {
     return absl::ResourceExhaustedError("prompt_logprobs: no memory left for the answer");
   }
@@ -100,7 +98,6 @@ absl::Status GenerateStream::Submit(const grpc::ByteBuffer& request) {
 
 void GenerateStream::Prepare(AdmittedRequest& admitted) {
   sched::Request& request = admitted.request;
-  request.tenant = kTenant;
   request.arrival = arrival_;
   request.deadline = deadline_;
   stop_strings_ = std::move(admitted.stop_strings);
@@ -245,7 +242,8 @@ void GenerateStream::CheckStalled(sched::Nanos now) {
   }
 }
 
-void GenerateStream::CancelIfNamed(const absl::flat_hash_set<std::string>& request_ids) {
+void GenerateStream::CancelIfNamed(const std::string& tenant, const absl::flat_hash_set<std::string>& request_ids) {
+  if (tenant != caller_.tenant) return;
   {
     absl::MutexLock lock(&mu_);
     if (request_id_.empty() || !request_ids.contains(request_id_)) return;

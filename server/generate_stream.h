@@ -33,7 +33,7 @@ class GenerateStream final : public sched::TokenSink,
                              public std::enable_shared_from_this<GenerateStream> {
  public:
   // `serving` must outlive the stream, `transport` its OnDone.
-  GenerateStream(Serving* serving, std::unique_ptr<GenerateWire> wire, AnswerTransport* transport,
+  GenerateStream(Serving* serving, std::unique_ptr<GenerateWire> wire, const Caller& caller, AnswerTransport* transport,
                  sched::Nanos deadline);
 
   // Once; never waits.
@@ -51,7 +51,7 @@ class GenerateStream final : public sched::TokenSink,
 
   // The registry.
   void CheckStalled(sched::Nanos now) override;
-  void CancelIfNamed(const absl::flat_hash_set<std::string>& request_ids) override;
+  void CancelIfNamed(const std::string& tenant, const absl::flat_hash_set<std::string>& request_ids) override;
   void Reset() override;
 
  private:
@@ -83,6 +83,7 @@ class GenerateStream final : public sched::TokenSink,
   void NoteWritten(bool ok);
 
   Serving* const serving_;
+  const Caller caller_;
   const std::unique_ptr<GenerateWire> wire_;  // Encode: by whose turn it is to write
   const sched::Nanos arrival_;
   const sched::Nanos deadline_;

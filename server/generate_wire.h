@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
+#include "server/caller.h"
 #include "server/stream_event.h"
 #include "server/translate.h"
 
@@ -17,7 +18,7 @@ class GenerateWire {
  public:
   virtual ~GenerateWire() = default;
   // May take as long as tokenizing takes: not for a gRPC thread.
-  virtual absl::StatusOr<AdmittedRequest> Admit(const grpc::ByteBuffer& request) = 0;
+  virtual absl::StatusOr<AdmittedRequest> Admit(const grpc::ByteBuffer& request, const Caller& caller) = 0;
   // nullopt: the protocol has nothing to send here.
   virtual std::optional<grpc::ByteBuffer> Encode(const StreamEvent& event) = 0;
 };

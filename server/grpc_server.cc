@@ -3,9 +3,12 @@
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kserve/inference.grpc.pb.h"
@@ -14,6 +17,7 @@
 #include "server/inference_service.h"
 #include "server/oip_service.h"
 #include "server/vllm_service.h"
+#include "server/wire.h"
 #include "vllm/engine.grpc.pb.h"
 
 namespace nibble::server {
@@ -49,6 +53,39 @@ std::string WithPort(const std::string& address, int port) {
   return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
 }
 
+// What no service registered. Who is not let in does not learn which methods there are.
+class Fallback final : public grpc::CallbackGenericService {
+ public:
+  explicit Fallback(const Gate* gate) : gate_(gate) {}
+
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
+    const absl::Status entered = gate_->Enter("", *context).status();
+    return new Reactor(absl::IsUnauthenticated(entered)
+                           ? ToGrpcStatus(entered)
+                           : grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "no such method"));
+  }
+
+ private:
+  class Reactor final : public grpc::ServerGenericBidiReactor {
+   public:
+    explicit Reactor(const grpc::Status& status) { Finish(status); }
+    void OnDone() override { delete this; }
+  };
+
+  const Gate* const gate_;
+};
+
+// gRPC's own reflection passes no gate.
+class WithoutReflection final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    plugins->erase(std::remove_if(plugins->begin(), plugins->end(),
+                                  [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; }),
+                   plugins->end());
+  }
+};
+
 }  // namespace
 
 struct GrpcServer::Parts {
@@ -56,11 +93,13 @@ struct GrpcServer::Parts {
       : native(MakeInferenceService(serving)),
         vllm(MakeVllmService(serving)),
         oip(serving),
+        fallback(serving->gate),
         health({v1::Inference::service_full_name(), vllm::grpc::engine::VllmEngine::service_full_name(),
                 inference::GRPCInferenceService::service_full_name()}) {}
 
   std::unique_ptr<grpc::Service> native, vllm;
   OipService oip;
+  Fallback fallback;
   HealthService health;
   std::unique_ptr<grpc::Server> server;  // destroyed before the services
 };
@@ -77,6 +116,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   builder.RegisterService(parts->vllm.get());
   builder.RegisterService(parts->oip.service());
   builder.RegisterService(&parts->health);
+  builder.RegisterCallbackGenericService(&parts->fallback);
+  if (serving->gate->has_tenants()) builder.SetOption(std::make_unique<WithoutReflection>());
   parts->server = builder.BuildAndStart();
   if (parts->server == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", address));

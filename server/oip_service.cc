@@ -1,5 +1,6 @@
 #include "server/oip_service.h"
 
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include "absl/synchronization/mutex.h"
 #include "kserve/inference.grpc.pb.h"
 #include "kvcache/base/status_macros.h"
+#include "server/gated_service.h"
 #include "server/oip_stream.h"
 #include "server/oip_wire.h"
 #include "server/streaming_call.h"
@@ -20,21 +22,6 @@ using grpc::ByteBuffer;
 using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
 using Base = pb::GRPCInferenceService;
-
-// Every method raw: see wire.h.
-using RawService = Base::WithRawCallbackMethod_ServerLive<Base::WithRawCallbackMethod_ServerReady<
-    Base::WithRawCallbackMethod_ModelReady<Base::WithRawCallbackMethod_ServerMetadata<
-        Base::WithRawCallbackMethod_ModelMetadata<Base::WithRawCallbackMethod_ModelStreamInfer<
-            Base::WithRawCallbackMethod_ModelConfig<Base::WithRawCallbackMethod_ModelStatistics<Base::Service>>>>>>>>;
-
-// ModelInfer's place among the service's methods, as gRPC numbers them.
-int ModelInferIndex() {
-  return pb::ModelInferRequest::descriptor()
-      ->file()
-      ->FindServiceByName("GRPCInferenceService")
-      ->FindMethodByName("ModelInfer")
-      ->index();
-}
 
 absl::Status CheckModel(const std::string& name, const ServedModel& model) {
   return name == model.name ? absl::OkStatus() : absl::NotFoundError("name: no such model");
@@ -69,20 +56,41 @@ pb::ModelMetadataResponse Metadata(const ServedModel& model) {
 
 }  // namespace
 
-class OipService::Impl final : public RawService {
+class OipService::Impl final : public GatedService {
  public:
-  explicit Impl(Serving* serving) : serving_(serving) {
-    // On the wire a unary answer is a stream of one message; taken so, ModelInfer is one more GenerateStream.
-    MarkMethodRawCallback(ModelInferIndex(),
-                          new grpc::internal::CallbackServerStreamingHandler<ByteBuffer, ByteBuffer>(
-                              [this](CallbackServerContext* context, const ByteBuffer* request) {
-                                auto wire = std::make_unique<OipWire>(*serving_, OipWire::Call::kInfer);
-                                return StartStreamingCall(serving_, std::move(wire), context, *request);
-                              }));
+  explicit Impl(Serving* serving) : GatedService(serving->gate, Base::service_full_name()), serving_(serving) {
+    AddStreaming("ModelInfer", std::bind_front(&Impl::ModelInfer, this));
+    AddBidi("ModelStreamInfer", std::bind_front(&Impl::ModelStreamInfer, this));
+    AddUnary("ServerLive", std::bind_front(&Impl::ServerLive, this));
+    AddUnary("ServerReady", std::bind_front(&Impl::ServerReady, this));
+    AddUnary("ServerMetadata", std::bind_front(&Impl::ServerMetadata, this));
+    AddUnary("ModelReady", std::bind_front(&Impl::ModelReady, this));
+    AddUnary("ModelMetadata", std::bind_front(&Impl::ModelMetadata, this));
+    AddUnary("ModelConfig", std::bind_front(&Impl::ModelConfig, this));
+    AddUnary("ModelStatistics", std::bind_front(&Impl::ModelStatistics, this));
   }
 
-  grpc::ServerBidiReactor<ByteBuffer, ByteBuffer>* ModelStreamInfer(CallbackServerContext* context) override {
-    const auto stream = std::make_shared<OipStream>(serving_, context, [this](OipStream* done) {
+  void BeginDrain() {
+    std::vector<std::shared_ptr<OipStream>> streams;
+    {
+      absl::MutexLock lock(&mu_);
+      draining_ = true;
+      for (const auto& [key, stream] : streams_) streams.push_back(stream);
+    }
+    for (const auto& stream : streams) stream->BeginDrain();
+  }
+
+ private:
+  // A unary method; taken as a stream of one message, it is one more GenerateStream.
+  grpc::ServerWriteReactor<ByteBuffer>* ModelInfer(const Caller& caller, CallbackServerContext* context,
+                                                   const ByteBuffer* request) {
+    return StartStreamingCall(serving_, std::make_unique<OipWire>(*serving_, OipWire::Call::kInfer), caller, context,
+                              *request);
+  }
+
+  grpc::ServerBidiReactor<ByteBuffer, ByteBuffer>* ModelStreamInfer(const Caller& caller,
+                                                                    CallbackServerContext* context) {
+    const auto stream = std::make_shared<OipStream>(serving_, caller, context, [this](OipStream* done) {
       absl::MutexLock lock(&mu_);
       streams_.erase(done);
     });
@@ -97,8 +105,8 @@ class OipService::Impl final : public RawService {
     return stream.get();
   }
 
-  ServerUnaryReactor* ServerLive(CallbackServerContext* context, const ByteBuffer* request,
-                                 ByteBuffer* response) override {
+  ServerUnaryReactor* ServerLive(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+                                 ByteBuffer* response) {
     return AnswerNow<pb::ServerLiveRequest>(context, *request, response, [](const pb::ServerLiveRequest&) {
       pb::ServerLiveResponse live;
       live.set_live(true);
@@ -106,8 +114,8 @@ class OipService::Impl final : public RawService {
     });
   }
 
-  ServerUnaryReactor* ServerReady(CallbackServerContext* context, const ByteBuffer* request,
-                                  ByteBuffer* response) override {
+  ServerUnaryReactor* ServerReady(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+                                  ByteBuffer* response) {
     return AnswerNow<pb::ServerReadyRequest>(context, *request, response, [this](const pb::ServerReadyRequest&) {
       pb::ServerReadyResponse ready;
       ready.set_ready(!serving_->draining);
@@ -115,8 +123,8 @@ class OipService::Impl final : public RawService {
     });
   }
 
-  ServerUnaryReactor* ModelReady(CallbackServerContext* context, const ByteBuffer* request,
-                                 ByteBuffer* response) override {
+  ServerUnaryReactor* ModelReady(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+                                 ByteBuffer* response) {
     return AnswerNow<pb::ModelReadyRequest>(context, *request, response, [this](const pb::ModelReadyRequest& message) {
       pb::ModelReadyResponse ready;
       ready.set_ready(message.name() == serving_->model->name && !serving_->draining);
@@ -124,8 +132,8 @@ class OipService::Impl final : public RawService {
     });
   }
 
-  ServerUnaryReactor* ServerMetadata(CallbackServerContext* context, const ByteBuffer* request,
-                                     ByteBuffer* response) override {
+  ServerUnaryReactor* ServerMetadata(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+                                     ByteBuffer* response) {
     return AnswerNow<pb::ServerMetadataRequest>(context, *request, response, [](const pb::ServerMetadataRequest&) {
       pb::ServerMetadataResponse metadata;
       metadata.set_name("nibbled");
@@ -134,8 +142,8 @@ class OipService::Impl final : public RawService {
     });
   }
 
-  ServerUnaryReactor* ModelMetadata(CallbackServerContext* context, const ByteBuffer* request,
-                                    ByteBuffer* response) override {
+  ServerUnaryReactor* ModelMetadata(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+                                    ByteBuffer* response) {
     return AnswerNow<pb::ModelMetadataRequest>(
         context, *request, response,
         [this](const pb::ModelMetadataRequest& message) -> absl::StatusOr<pb::ModelMetadataResponse> {
@@ -144,8 +152,8 @@ class OipService::Impl final : public RawService {
         });
   }
 
-  ServerUnaryReactor* ModelConfig(CallbackServerContext* context, const ByteBuffer* request,
-                                  ByteBuffer* response) override {
+  ServerUnaryReactor* ModelConfig(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+                                  ByteBuffer* response) {
     return AnswerNow<pb::ModelConfigRequest>(
         context, *request, response,
         [this](const pb::ModelConfigRequest& message) -> absl::StatusOr<pb::ModelConfigResponse> {
@@ -158,8 +166,8 @@ class OipService::Impl final : public RawService {
         });
   }
 
-  ServerUnaryReactor* ModelStatistics(CallbackServerContext* context, const ByteBuffer* request,
-                                      ByteBuffer* response) override {
+  ServerUnaryReactor* ModelStatistics(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+                                      ByteBuffer* response) {
     return AnswerNow<pb::ModelStatisticsRequest>(
         context, *request, response,
         [this](const pb::ModelStatisticsRequest& message) -> absl::StatusOr<pb::ModelStatisticsResponse> {
@@ -179,17 +187,6 @@ class OipService::Impl final : public RawService {
         });
   }
 
-  void BeginDrain() {
-    std::vector<std::shared_ptr<OipStream>> streams;
-    {
-      absl::MutexLock lock(&mu_);
-      draining_ = true;
-      for (const auto& [key, stream] : streams_) streams.push_back(stream);
-    }
-    for (const auto& stream : streams) stream->BeginDrain();
-  }
-
- private:
   Serving* const serving_;
   absl::Mutex mu_;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;

@@ -18,7 +18,7 @@ class OipStream::Place final : public AnswerTransport {
     auto wire = std::make_unique<OipWire>(*serving, OipWire::Call::kStreamInfer);
     wire_ = wire.get();
     const sched::Nanos deadline = DeadlineOf(*owner_->context_, serving->clock());
-    answer_ = std::make_shared<GenerateStream>(serving, std::move(wire), this, deadline);
+    answer_ = std::make_shared<GenerateStream>(serving, std::move(wire), owner_->caller_, this, deadline);
   }
 
   GenerateStream& answer() { return *answer_; }
@@ -49,8 +49,9 @@ class OipStream::Place final : public AnswerTransport {
   grpc::ByteBuffer error_;
 };
 
-OipStream::OipStream(Serving* serving, grpc::CallbackServerContext* context, std::function<void(OipStream*)> on_done)
-    : serving_(serving), context_(context), on_done_(std::move(on_done)) {}
+OipStream::OipStream(Serving* serving, const Caller& caller, grpc::CallbackServerContext* context,
+                     std::function<void(OipStream*)> on_done)
+    : serving_(serving), caller_(caller), context_(context), on_done_(std::move(on_done)) {}
 
 void OipStream::Begin() {
   held_by_grpc_ = shared_from_this();

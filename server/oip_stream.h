@@ -13,6 +13,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
+#include "server/caller.h"
 #include "server/serving.h"
 
 namespace nibble::server {
@@ -24,7 +25,8 @@ class OipStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::B
                         public std::enable_shared_from_this<OipStream> {
  public:
   // `serving` must outlive the stream. `on_done` is called once gRPC is done with it.
-  OipStream(Serving* serving, grpc::CallbackServerContext* context, std::function<void(OipStream*)> on_done);
+  OipStream(Serving* serving, const Caller& caller, grpc::CallbackServerContext* context,
+            std::function<void(OipStream*)> on_done);
 
   // Once.
   void Begin();
@@ -50,6 +52,7 @@ class OipStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::B
   std::vector<std::shared_ptr<Place>> Places();
 
   Serving* const serving_;
+  const Caller caller_;
   grpc::CallbackServerContext* const context_;
   const std::function<void(OipStream*)> on_done_;
   grpc::ByteBuffer request_;  // of the read in flight

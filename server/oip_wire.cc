@@ -39,12 +39,12 @@ void AddCount(const char* name, int64_t count, inference::ModelInferResponse* re
 
 }  // namespace
 
-absl::StatusOr<AdmittedRequest> OipWire::Admit(const grpc::ByteBuffer& request) {
+absl::StatusOr<AdmittedRequest> OipWire::Admit(const grpc::ByteBuffer& request, const Caller& caller) {
   inference::ModelInferRequest message;
   NIBBLE_RETURN_IF_ERROR(ParseMessage(request, &message));
   id_ = message.id();
   NIBBLE_ASSIGN_OR_RETURN(request_, ParseOipRequest(message));
-  absl::StatusOr<AdmittedRequest> admitted = AdmitGenerate(request_.native, *serving_.model, serving_.limits);
+  absl::StatusOr<AdmittedRequest> admitted = AdmitGenerate(request_.native, caller, *serving_.model, serving_.limits);
   if (!admitted.ok()) return InTermsOf(kFieldNames, admitted.status());
   if (call_ == Call::kInfer) request_.stream = false;
   text_ = std::move(request_.prefix);

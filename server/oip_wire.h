@@ -18,7 +18,7 @@ class OipWire final : public GenerateWire {
   OipWire(const Serving& serving, Call call) : serving_(serving), call_(call) {}
 
   // Errors name tensors and keys.
-  absl::StatusOr<AdmittedRequest> Admit(const grpc::ByteBuffer& request) override;
+  absl::StatusOr<AdmittedRequest> Admit(const grpc::ByteBuffer& request, const Caller& caller) override;
   std::optional<grpc::ByteBuffer> Encode(const StreamEvent& event) override;
 
   // kStreamInfer: the request's last response, where it failed.

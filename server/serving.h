@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "scheduler/serving_loop.h"
+#include "server/gate.h"
 #include "server/limits.h"
 #include "server/memory_budget.h"
 #include "server/metrics.h"
@@ -19,6 +20,7 @@ struct Serving {
   Limits limits;
   sched::Nanos retry_after = 0;         // hint sent with RESOURCE_EXHAUSTED
   std::function<sched::Nanos()> clock;  // monotonic
+  const Gate* gate = nullptr;
   const ServedModel* model = nullptr;
   sched::ServingLoop* loop = nullptr;
   Metrics* metrics = nullptr;

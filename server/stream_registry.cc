@@ -65,13 +65,13 @@ void StreamRegistry::ResetAll() {
   for (const auto& stream : streams) stream->Reset();
 }
 
-void StreamRegistry::Cancel(const absl::flat_hash_set<std::string>& request_ids) {
+void StreamRegistry::Cancel(const std::string& tenant, const absl::flat_hash_set<std::string>& request_ids) {
   std::vector<std::shared_ptr<WatchedStream>> streams;
   {
     absl::MutexLock lock(&mu_);
     streams = All();
   }
-  for (const auto& stream : streams) stream->CancelIfNamed(request_ids);
+  for (const auto& stream : streams) stream->CancelIfNamed(tenant, request_ids);
 }
 
 std::vector<std::shared_ptr<WatchedStream>> StreamRegistry::All() const {

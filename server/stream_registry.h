@@ -22,8 +22,8 @@ class WatchedStream {
   virtual ~WatchedStream() = default;
   // Aborts the stream if its reader has taken nothing for too long. Called on the watching thread.
   virtual void CheckStalled(sched::Nanos now) = 0;
-  // Any thread. Cancels the request, as its client would, where its id is among these.
-  virtual void CancelIfNamed(const absl::flat_hash_set<std::string>& request_ids) = 0;
+  // Any thread. Cancels the request, as its client would, where it is the tenant's and its id is among these.
+  virtual void CancelIfNamed(const std::string& tenant, const absl::flat_hash_set<std::string>& request_ids) = 0;
   // Any thread. Drops the connection's half of the stream, delivered or not.
   virtual void Reset() = 0;
 };
@@ -45,8 +45,8 @@ class StreamRegistry {
   void AwaitEmptyOrStop(absl::Duration timeout) const;
   void StopWaiting();
   void ResetAll();
-  // Any thread; linear in the streams. Ids that no stream has are ignored.
-  void Cancel(const absl::flat_hash_set<std::string>& request_ids);
+  // Any thread; linear in the streams. Ids that no stream of the tenant has are ignored.
+  void Cancel(const std::string& tenant, const absl::flat_hash_set<std::string>& request_ids);
 
  private:
   void Watch();

@@ -16,10 +16,11 @@ constexpr int64_t kLongestTimeoutSeconds = int64_t{10} * 365 * 24 * 3600;
 // Owns itself until gRPC is done with it.
 class StreamingCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public AnswerTransport {
  public:
-  StreamingCall(Serving* serving, std::unique_ptr<GenerateWire> wire, grpc::CallbackServerContext* context)
+  StreamingCall(Serving* serving, std::unique_ptr<GenerateWire> wire, const Caller& caller,
+                grpc::CallbackServerContext* context)
       : context_(context),
-        stream_(
-            std::make_shared<GenerateStream>(serving, std::move(wire), this, DeadlineOf(*context, serving->clock()))) {}
+        stream_(std::make_shared<GenerateStream>(serving, std::move(wire), caller, this,
+                                                 DeadlineOf(*context, serving->clock()))) {}
 
   void Begin(const grpc::ByteBuffer& request) { stream_->Begin(request); }
 
@@ -51,9 +52,10 @@ sched::Nanos DeadlineOf(const grpc::ServerContextBase& context, sched::Nanos now
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartStreamingCall(Serving* serving, std::unique_ptr<GenerateWire> wire,
+                                                               const Caller& caller,
                                                                grpc::CallbackServerContext* context,
                                                                const grpc::ByteBuffer& request) {
-  auto* call = new StreamingCall(serving, std::move(wire), context);  // OnDone deletes it
+  auto* call = new StreamingCall(serving, std::move(wire), caller, context);  // OnDone deletes it
   call->Begin(request);
   return call;
 }

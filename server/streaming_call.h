@@ -15,6 +15,7 @@ sched::Nanos DeadlineOf(const grpc::ServerContextBase& context, sched::Nanos now
 
 // Never waits. `serving` must outlive the call; `context` and the returned reactor are gRPC's business.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartStreamingCall(Serving* serving, std::unique_ptr<GenerateWire> wire,
+                                                               const Caller& caller,
                                                                grpc::CallbackServerContext* context,
                                                                const grpc::ByteBuffer& request);
 

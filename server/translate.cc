@@ -204,17 +204,20 @@ absl::Status CheckPromptLength(const char* field, int64_t tokens, int64_t contex
   return absl::OkStatus();
 }
 
-// Tokens that each choice may generate where the client did not say: what the context and the pool leave, at least one.
-int64_t RoomFor(int64_t prompt, int64_t choices, const engine::Engine& engine) {
-  const int64_t pages_left = engine.cache_shape().num_pages - kv::PagesFor(prompt);
+// Tokens that each choice may generate where the client did not say: what the context and `pages` of KV leave, at least
+// one.
+int64_t RoomFor(int64_t prompt, int64_t choices, int64_t pages, const engine::Engine& engine) {
+  const int64_t pages_left = pages - kv::PagesFor(prompt);
   const int64_t room = std::min(engine.context_length() - prompt, (pages_left / choices - 1) * kv::kPageTokens);
   return std::max<int64_t>(room, 1);
 }
 
-absl::StatusOr<int32_t> MaxTokens(const v1::Stopping& stopping, int64_t prompt, int64_t choices,
+absl::StatusOr<int32_t> MaxTokens(const v1::Stopping& stopping, int64_t prompt, int64_t choices, const Caller& caller,
                                   const engine::Engine& engine) {
+  const int64_t pages = std::min(engine.cache_shape().num_pages, caller.terms.max_pages);
   const int64_t context = engine.context_length();
-  const int64_t max_tokens = stopping.has_max_tokens() ? stopping.max_tokens() : RoomFor(prompt, choices, engine);
+  const int64_t max_tokens =
+      stopping.has_max_tokens() ? stopping.max_tokens() : RoomFor(prompt, choices, pages, engine);
   if (max_tokens > context - prompt) {
     return Invalid("stopping.max_tokens: ", max_tokens, " after a prompt of ", prompt,
                    " tokens exceeds the context of ", context);
@@ -258,18 +261,20 @@ v1::Model Describe(const ServedModel& model, bool draining) {
 
 }  // namespace
 
-absl::StatusOr<AdmittedRequest> AdmitGenerate(const v1::GenerateRequest& message, const ServedModel& model,
-                                              const Limits& limits) {
+absl::StatusOr<AdmittedRequest> AdmitGenerate(const v1::GenerateRequest& message, const Caller& caller,
+                                              const ServedModel& model, const Limits& limits) {
   NIBBLE_RETURN_IF_ERROR(CheckFields(message, model, limits));
   AdmittedRequest admitted;
   sched::Request& request = admitted.request;
+  request.tenant = caller.tenant;
+  request.terms = caller.terms;
   NIBBLE_ASSIGN_OR_RETURN(request.prompt, EncodeInput(message, model));
   const int64_t prompt_tokens = static_cast<int64_t>(request.prompt.size());
   NIBBLE_RETURN_IF_ERROR(CheckPromptLength(InputField(message), prompt_tokens, model.engine->context_length()));
   request.num_choices = message.sampling().has_n() ? message.sampling().n() : 1;
   request.stopping = ToStopping(message.stopping(), *model.tokenizer);
   NIBBLE_ASSIGN_OR_RETURN(request.stopping.max_tokens,
-                          MaxTokens(message.stopping(), prompt_tokens, request.num_choices, *model.engine));
+                          MaxTokens(message.stopping(), prompt_tokens, request.num_choices, caller, *model.engine));
   request.id = message.request_id().empty() ? absl::StrFormat("%016x", RandomBits()) : message.request_id();
   request.sampling = ToSamplingParams(message);
   request.priority = message.priority();

@@ -13,13 +13,14 @@
 #include "absl/status/statusor.h"
 #include "nibble/v1/inference.pb.h"
 #include "scheduler/request.h"
+#include "server/caller.h"
 #include "server/limits.h"
 #include "server/served_model.h"
 #include "server/stream_event.h"
 
 namespace nibble::server {
 
-// A request that is proven. The caller adds what is not the message's: tenant, arrival and deadline.
+// A request that is proven. Who has it adds what is neither the message's nor the client's: arrival and deadline.
 struct AdmittedRequest {
   sched::Request request;
   std::vector<std::string> stop_strings;
@@ -27,8 +28,8 @@ struct AdmittedRequest {
 };
 
 // INVALID_ARGUMENT names the field; NOT_FOUND: model or adapter. An absent request id or seed is drawn at random.
-absl::StatusOr<AdmittedRequest> AdmitGenerate(const v1::GenerateRequest& message, const ServedModel& model,
-                                              const Limits& limits);
+absl::StatusOr<AdmittedRequest> AdmitGenerate(const v1::GenerateRequest& message, const Caller& caller,
+                                              const ServedModel& model, const Limits& limits);
 
 v1::GenerateResponse ToMessage(const StreamEvent& event);
 

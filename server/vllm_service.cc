@@ -1,5 +1,6 @@
 #include "server/vllm_service.h"
 
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -7,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "kvcache/page.h"
+#include "server/gated_service.h"
 #include "server/rate_meter.h"
 #include "server/streaming_call.h"
 #include "server/tokenizer_stream.h"
@@ -23,13 +25,6 @@ using grpc::ByteBuffer;
 using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
 using grpc::ServerWriteReactor;
-
-// Every method that is served, raw: see wire.h. The others answer UNIMPLEMENTED.
-using RawService = pb::VllmEngine::WithRawCallbackMethod_Generate<
-    pb::VllmEngine::WithRawCallbackMethod_HealthCheck<pb::VllmEngine::WithRawCallbackMethod_FlushCache<
-        pb::VllmEngine::WithRawCallbackMethod_Abort<pb::VllmEngine::WithRawCallbackMethod_GetModelInfo<
-            pb::VllmEngine::WithRawCallbackMethod_GetServerInfo<pb::VllmEngine::WithRawCallbackMethod_GetLoads<
-                pb::VllmEngine::WithRawCallbackMethod_GetTokenizer<pb::VllmEngine::Service>>>>>>>>;
 
 int32_t Int32(int64_t value) { return static_cast<int32_t>(value); }
 
@@ -50,21 +45,36 @@ pb::GetModelInfoResponse ModelInfo(const ServedModel& model) {
   return info;
 }
 
-class VllmService final : public RawService {
+// The contract's other methods are not served: UNIMPLEMENTED.
+class VllmService final : public GatedService {
  public:
   explicit VllmService(Serving* serving)
-      : serving_(serving), started_(serving->clock()), tokenizer_files_(*serving->model->tokenizer) {}
-
-  ServerWriteReactor<ByteBuffer>* Generate(CallbackServerContext* context, const ByteBuffer* request) override {
-    return StartStreamingCall(serving_, std::make_unique<VllmWire>(*serving_), context, *request);
+      : GatedService(serving->gate, pb::VllmEngine::service_full_name()),
+        serving_(serving),
+        started_(serving->clock()),
+        tokenizer_files_(*serving->model->tokenizer) {
+    AddStreaming("Generate", std::bind_front(&VllmService::Generate, this));
+    AddStreaming("GetTokenizer", std::bind_front(&VllmService::GetTokenizer, this));
+    AddUnary("HealthCheck", std::bind_front(&VllmService::HealthCheck, this));
+    AddUnary("FlushCache", std::bind_front(&VllmService::FlushCache, this));
+    AddUnary("Abort", std::bind_front(&VllmService::Abort, this));
+    AddUnary("GetModelInfo", std::bind_front(&VllmService::GetModelInfo, this));
+    AddUnary("GetServerInfo", std::bind_front(&VllmService::GetServerInfo, this));
+    AddUnary("GetLoads", std::bind_front(&VllmService::GetLoads, this));
   }
 
-  ServerWriteReactor<ByteBuffer>* GetTokenizer(CallbackServerContext*, const ByteBuffer*) override {
+ private:
+  ServerWriteReactor<ByteBuffer>* Generate(const Caller& caller, CallbackServerContext* context,
+                                           const ByteBuffer* request) {
+    return StartStreamingCall(serving_, std::make_unique<VllmWire>(*serving_), caller, context, *request);
+  }
+
+  ServerWriteReactor<ByteBuffer>* GetTokenizer(const Caller&, CallbackServerContext*, const ByteBuffer*) {
     return TokenizerStream::Start(&tokenizer_files_);
   }
 
-  ServerUnaryReactor* HealthCheck(CallbackServerContext* context, const ByteBuffer* request,
-                                  ByteBuffer* response) override {
+  ServerUnaryReactor* HealthCheck(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+                                  ByteBuffer* response) {
     return AnswerNow<pb::HealthCheckRequest>(context, *request, response, [this](const pb::HealthCheckRequest&) {
       pb::HealthCheckResponse health;
       health.set_healthy(!serving_->draining);
@@ -73,8 +83,8 @@ class VllmService final : public RawService {
     });
   }
 
-  ServerUnaryReactor* FlushCache(CallbackServerContext* context, const ByteBuffer* request,
-                                 ByteBuffer* response) override {
+  ServerUnaryReactor* FlushCache(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+                                 ByteBuffer* response) {
     return AnswerNow<common::FlushCacheRequest>(context, *request, response, [this](const common::FlushCacheRequest&) {
       serving_->loop->FlushIndex();
       common::FlushCacheResponse flushed;
@@ -83,34 +93,34 @@ class VllmService final : public RawService {
     });
   }
 
-  ServerUnaryReactor* Abort(CallbackServerContext* context, const ByteBuffer* request, ByteBuffer* response) override {
-    return AnswerNow<pb::AbortRequest>(context, *request, response, [this](const pb::AbortRequest& message) {
-      serving_->streams->Cancel({message.request_ids().begin(), message.request_ids().end()});
+  ServerUnaryReactor* Abort(const Caller& caller, CallbackServerContext* context, const ByteBuffer* request,
+                            ByteBuffer* response) {
+    return AnswerNow<pb::AbortRequest>(context, *request, response, [&](const pb::AbortRequest& message) {
+      serving_->streams->Cancel(caller.tenant, {message.request_ids().begin(), message.request_ids().end()});
       return absl::StatusOr<pb::AbortResponse>(pb::AbortResponse());
     });
   }
 
-  ServerUnaryReactor* GetModelInfo(CallbackServerContext* context, const ByteBuffer* request,
-                                   ByteBuffer* response) override {
+  ServerUnaryReactor* GetModelInfo(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+                                   ByteBuffer* response) {
     return AnswerNow<pb::GetModelInfoRequest>(context, *request, response, [this](const pb::GetModelInfoRequest&) {
       return absl::StatusOr<pb::GetModelInfoResponse>(ModelInfo(*serving_->model));
     });
   }
 
-  ServerUnaryReactor* GetServerInfo(CallbackServerContext* context, const ByteBuffer* request,
-                                    ByteBuffer* response) override {
+  ServerUnaryReactor* GetServerInfo(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+                                    ByteBuffer* response) {
     return AnswerNow<pb::GetServerInfoRequest>(context, *request, response, [this](const pb::GetServerInfoRequest&) {
       return absl::StatusOr<pb::GetServerInfoResponse>(ServerInfo());
     });
   }
 
-  ServerUnaryReactor* GetLoads(CallbackServerContext* context, const ByteBuffer* request,
-                               ByteBuffer* response) override {
+  ServerUnaryReactor* GetLoads(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+                               ByteBuffer* response) {
     return AnswerNow<pb::GetLoadsRequest>(context, *request, response,
                                           [this](const pb::GetLoadsRequest& message) { return Loads(message); });
   }
 
- private:
   pb::GetServerInfoResponse ServerInfo() const {
     const engine::Engine& engine = *serving_->model->engine;
     pb::GetServerInfoResponse info;

@@ -143,11 +143,11 @@ absl::StatusOr<v1::GenerateRequest> ToNative(const pb::GenerateRequest& from) {
   return to;
 }
 
-absl::StatusOr<AdmittedRequest> VllmWire::Admit(const grpc::ByteBuffer& request) {
+absl::StatusOr<AdmittedRequest> VllmWire::Admit(const grpc::ByteBuffer& request, const Caller& caller) {
   pb::GenerateRequest message;
   NIBBLE_RETURN_IF_ERROR(ParseMessage(request, &message));
   NIBBLE_ASSIGN_OR_RETURN(const v1::GenerateRequest native, ToNative(message));
-  absl::StatusOr<AdmittedRequest> admitted = AdmitGenerate(native, *serving_.model, serving_.limits);
+  absl::StatusOr<AdmittedRequest> admitted = AdmitGenerate(native, caller, *serving_.model, serving_.limits);
   if (!admitted.ok()) return InTermsOf(kFieldNames, admitted.status());
   stream_ = message.stream();
   first_prompt_token_ = admitted->request.prompt.front();

@@ -25,7 +25,7 @@ class VllmWire final : public GenerateWire {
   explicit VllmWire(const Serving& serving) : serving_(serving) {}
 
   // Errors name the contract's fields.
-  absl::StatusOr<AdmittedRequest> Admit(const grpc::ByteBuffer& request) override;
+  absl::StatusOr<AdmittedRequest> Admit(const grpc::ByteBuffer& request, const Caller& caller) override;
   std::optional<grpc::ByteBuffer> Encode(const StreamEvent& event) override;
 
  private:

@@ -15,7 +15,7 @@ LIST = ROOT / "deploy" / "packages.txt"
 # The beginning of an include -> its package. The first row that matches decides.
 HEADERS = (
     (r"(nibble/v1|vllm|kserve)/.*\.grpc\.pb\.h", "protobuf-compiler-grpc"),
-    (r"nibble/v1/|vllm/|smg/|kserve/|google/protobuf/", "protobuf-compiler"),
+    (r"nibble/(v1|config)/|vllm/|smg/|kserve/|google/protobuf/", "protobuf-compiler"),
     (r"grpc|grpcpp/", "libgrpc++-dev"),
     (r"absl/", "libabsl-dev"),
     (r"prometheus/", "prometheus-cpp-dev"),

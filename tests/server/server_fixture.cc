@@ -62,6 +62,13 @@ v1::GenerateRequest ServerFixture::Ask(const std::string& text, int64_t max_toke
 Reply ServerFixture::Generate(const v1::GenerateRequest& request, absl::Duration deadline) {
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+  AddKey(context, key_);
+  return ReadAll(context, *stub_->Generate(&context, request));
+}
+
+Reply ServerFixture::GenerateAs(const std::string& key, const v1::GenerateRequest& request) {
+  grpc::ClientContext context;
+  AddKey(context, key);
   return ReadAll(context, *stub_->Generate(&context, request));
 }
 

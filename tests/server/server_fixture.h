@@ -39,10 +39,16 @@ class ServerFixture : public testing::Test {
   DaemonOptions options_;
   void StartDaemon();
   void StopDaemon() { daemon_.reset(); }
+  // Sent with every call of the fixture, where not empty.
+  std::string key_;
+  void AddKey(grpc::ClientContext& context, const std::string& key) const {
+    if (!key.empty()) context.AddMetadata("authorization", "Bearer " + key);
+  }
 
   // Greedy text request.
   static v1::GenerateRequest Ask(const std::string& text, int64_t max_tokens = 8);
   Reply Generate(const v1::GenerateRequest& request, absl::Duration deadline = absl::Seconds(30));
+  Reply GenerateAs(const std::string& key, const v1::GenerateRequest& request);
   static Reply ReadAll(grpc::ClientContext& context, grpc::ClientReader<v1::GenerateResponse>& reader);
   // Status of a request that must not start.
   grpc::Status Refusal(const std::function<void(v1::GenerateRequest&)>& change);

@@ -1,0 +1,44 @@
+#include "tests/server/tenants_fixture.h"
+
+#include <cstdlib>
+
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "engine/weights/sha256.h"
+
+namespace nibble::server {
+
+std::string Sha256Of(const std::string& key) {
+  engine::Sha256 sha256;
+  sha256.Add(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(key.data()), key.size()));
+  return sha256.Hex();
+}
+
+std::string TenantText(const std::string& name, const std::string& key, const std::string& more) {
+  return absl::StrCat("tenants { name: \"", name, "\" key_sha256: \"", Sha256Of(key), "\" ", more, " }\n");
+}
+
+void TenantsFixture::SetUp() {
+  std::string pattern = testing::TempDir() + "/nibble-tenants-XXXXXX";
+  ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+  folder_ = pattern;
+  WriteTenants(tenants_);
+  options_.tenants = folder_ + "/tenants.textproto";
+  key_ = kAliceKey;
+  StartDaemon();
+}
+
+void TenantsFixture::TearDown() {
+  ServerFixture::TearDown();
+  StopDaemon();
+  std::filesystem::remove_all(folder_);
+}
+
+void TenantsFixture::WriteTenants(const std::string& text) const {
+  std::ofstream(folder_ + "/new") << text;
+  std::filesystem::rename(folder_ + "/new", folder_ + "/tenants.textproto");
+}
+
+}  // namespace nibble::server
