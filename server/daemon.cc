@@ -10,6 +10,7 @@
 #include "server/log.h"
 #include "server/monotonic_clock.h"
 #include "server/serving.h"
+#include "server/tls_dial.h"
 
 namespace nibble::server {
 namespace {
@@ -26,9 +27,9 @@ Capacity CapacityOf(const ServedModel& model, const DaemonOptions& options) {
 
 // In the order in which it must be built; destroyed in the reverse order.
 struct Daemon::Parts {
-  Parts(std::unique_ptr<ServedModel> served, std::shared_ptr<const Tenants> tenants, const DaemonOptions& options)
+  Parts(std::unique_ptr<ServedModel> served, std::unique_ptr<Identity> of_callers, const DaemonOptions& options)
       : model(std::move(served)),
-        gate(std::move(tenants)),
+        identity(std::move(of_callers)),
         intake_budget(options.limits.intake_bytes),
         prompt_logprobs_budget(options.limits.prompt_logprobs_bytes),
         loop(model->engine.get(), options.scheduler, MonotonicNow),
@@ -38,7 +39,8 @@ struct Daemon::Parts {
     serving.limits = options.limits;
     serving.retry_after = options.scheduler.retry_after;
     serving.clock = MonotonicNow;
-    serving.gate = &gate;
+    serving.gate = &identity->gate();
+    serving.certificates = identity->certificates();
     serving.model = model.get();
     serving.loop = &loop;
     serving.metrics = &metrics;
@@ -57,6 +59,11 @@ struct Daemon::Parts {
     return serving.draining ? HttpReply{503, "draining\n"} : HttpReply{200, "ready\n"};
   }
 
+  bool DialSelf() const {
+    const bool tls = serving.certificates != nullptr;
+    return tls ? AnswersTls(grpc->address(), kSelfDialTimeout) : AnswersHealthCheck(grpc->address(), kSelfDialTimeout);
+  }
+
   // The port of requests last: where the other cannot be had, none was ever taken.
   absl::Status Listen(const DaemonOptions& options) {
     HttpServer::Handlers handlers;
@@ -65,14 +72,13 @@ struct Daemon::Parts {
     handlers["/readyz"] = [this] { return Ready(); };
     NIBBLE_ASSIGN_OR_RETURN(http, HttpServer::Start(options.metrics, HttpOptions(), std::move(handlers)));
     NIBBLE_ASSIGN_OR_RETURN(grpc, GrpcServer::Start(options.listen, &serving));
-    liveness = std::make_unique<Liveness>(&loop, MonotonicNow,
-                                          [this] { return AnswersHealthCheck(grpc->address(), kSelfDialTimeout); });
+    liveness = std::make_unique<Liveness>(&loop, MonotonicNow, [this] { return DialSelf(); });
     listening = true;
     return absl::OkStatus();
   }
 
   const std::unique_ptr<ServedModel> model;
-  Gate gate;
+  const std::unique_ptr<Identity> identity;
   MemoryBudget intake_budget;
   MemoryBudget prompt_logprobs_budget;
   Serving serving;
@@ -89,11 +95,10 @@ struct Daemon::Parts {
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(std::unique_ptr<ServedModel> model,
                                                       const DaemonOptions& options) {
-  std::shared_ptr<const Tenants> tenants;
-  if (!options.tenants.empty()) {
-    NIBBLE_ASSIGN_OR_RETURN(tenants, Tenants::Read(options.tenants, CapacityOf(*model, options)));
-  }
-  auto parts = std::make_unique<Parts>(std::move(model), std::move(tenants), options);
+  NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<Identity> identity,
+                          Identity::Load(options.identity, CapacityOf(*model, options)));
+  NIBBLE_RETURN_IF_ERROR(identity->Watch());
+  auto parts = std::make_unique<Parts>(std::move(model), std::move(identity), options);
   parts->loop.Start();
   NIBBLE_RETURN_IF_ERROR(parts->Listen(options));
   return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));

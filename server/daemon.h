@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "scheduler/serving_loop.h"
+#include "server/identity.h"
 #include "server/limits.h"
 #include "server/served_model.h"
 
@@ -17,7 +18,7 @@ namespace nibble::server {
 struct DaemonOptions {
   std::string listen = "127.0.0.1:50051";
   std::string metrics = "127.0.0.1:9090";
-  std::string tenants;  // tenants file; empty: no tenants, and every caller is anonymous
+  IdentityOptions identity;
   sched::SchedulerOptions scheduler;
   Limits limits;
   int intake_threads = 2;

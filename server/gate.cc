@@ -73,11 +73,12 @@ bool Permits(std::optional<Access> access, bool anonymous, const Caller& caller)
 
 }  // namespace
 
-void Gate::Replace(std::shared_ptr<const Tenants> tenants) {
-  NIBBLE_CHECK(tenants != nullptr);
+bool Gate::Replace(std::shared_ptr<const Tenants> tenants) {
   absl::MutexLock lock(&mu_);
-  NIBBLE_CHECK(tenants_ != nullptr);
-  tenants_ = std::move(tenants);
+  NIBBLE_CHECK(tenants != nullptr && tenants_ != nullptr);
+  if (tenants->source() == tenants_->source()) return false;
+  tenants_.swap(tenants);
+  return true;
 }
 
 std::shared_ptr<const Tenants> Gate::tenants() const {

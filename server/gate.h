@@ -19,8 +19,9 @@ class Gate {
   // Null: there are no tenants, and every caller is anonymous.
   explicit Gate(std::shared_ptr<const Tenants> tenants = nullptr) : tenants_(std::move(tenants)) {}
 
-  // Any thread. For calls that come from now on. REQUIRES: the gate was made with tenants.
-  void Replace(std::shared_ptr<const Tenants> tenants);
+  // Any thread. For calls that come from now on. False: they are those that it has. REQUIRES: the gate was made with
+  // tenants.
+  bool Replace(std::shared_ptr<const Tenants> tenants);
   // Any thread. Whether there are tenants; does not change.
   bool has_tenants() const { return tenants() != nullptr; }
 

@@ -49,6 +49,11 @@ void SilenceLibraries() {
   gpr_set_log_function([](gpr_log_func_args*) {});
 }
 
+std::shared_ptr<grpc::ServerCredentials> Credentials(const Serving& serving) {
+  if (serving.certificates == nullptr) return grpc::InsecureServerCredentials();
+  return serving.certificates->MakeCredentials();
+}
+
 std::string WithPort(const std::string& address, int port) {
   return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
 }
@@ -111,7 +116,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   int port = 0;
   grpc::ServerBuilder builder;
   ApplyLimits(serving->limits, builder);
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(address, Credentials(*serving), &port);
   builder.RegisterService(parts->native.get());
   builder.RegisterService(parts->vllm.get());
   builder.RegisterService(parts->oip.service());

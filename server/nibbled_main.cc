@@ -28,6 +28,15 @@ ABSL_FLAG(int, threads, 0, "threads that compute; 0: one per core");
 ABSL_FLAG(int64_t, max_sequences, 64, "sequences that run at once");
 ABSL_FLAG(int64_t, step_tokens, 512, "token budget of one step");
 ABSL_FLAG(int64_t, max_queue, 1024, "requests that may wait");
+ABSL_FLAG(
+    std::string, tenants, "",
+    "tenants file: who may call, and how much (proto/nibble/config/tenants.proto); reloaded when it changes; default: "
+    "anyone may");
+ABSL_FLAG(
+    std::string, tls_cert, "",
+    "PEM file: the server's certificate, then those that lead to its CA; reloaded when it changes; default: no TLS");
+ABSL_FLAG(std::string, tls_key, "", "PEM file: the certificate's key, which others must not be able to read");
+ABSL_FLAG(std::string, tls_client_ca, "", "PEM file: CAs of which clients must have a certificate");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(60), "after SIGTERM, time for running streams to finish");
 
 namespace nibble::server {
@@ -36,6 +45,17 @@ namespace {
 absl::Status CheckRange(const char* flag, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("--", flag, ": must be within [", low, ", ", high, "]"));
+}
+
+absl::Status CheckTls() {
+  const bool certificate = !absl::GetFlag(FLAGS_tls_cert).empty();
+  if (certificate != !absl::GetFlag(FLAGS_tls_key).empty()) {
+    return absl::InvalidArgumentError("--tls-cert, --tls-key: one is nothing without the other");
+  }
+  if (!absl::GetFlag(FLAGS_tls_client_ca).empty() && !certificate) {
+    return absl::InvalidArgumentError("--tls-client-ca: needs --tls-cert and --tls-key");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckFlags() {
@@ -50,7 +70,14 @@ absl::Status CheckFlags() {
   if (absl::GetFlag(FLAGS_drain_timeout) < absl::ZeroDuration()) {
     return absl::InvalidArgumentError("--drain-timeout: negative");
   }
-  return absl::OkStatus();
+  return CheckTls();
+}
+
+IdentityOptions IdentityFromFlags() {
+  return {.tenants = absl::GetFlag(FLAGS_tenants),
+          .tls = {.certificate = absl::GetFlag(FLAGS_tls_cert),
+                  .key = absl::GetFlag(FLAGS_tls_key),
+                  .client_ca = absl::GetFlag(FLAGS_tls_client_ca)}};
 }
 
 absl::StatusOr<LoadOptions> LoadOptionsFromFlags() {
@@ -77,6 +104,7 @@ DaemonOptions DaemonOptionsFromFlags(const ServedModel& model) {
   DaemonOptions options;
   options.listen = absl::GetFlag(FLAGS_listen);
   options.metrics = absl::GetFlag(FLAGS_metrics);
+  options.identity = IdentityFromFlags();
   options.scheduler.max_sequences = absl::GetFlag(FLAGS_max_sequences);
   options.scheduler.step_tokens = absl::GetFlag(FLAGS_step_tokens);
   options.scheduler.max_queue = absl::GetFlag(FLAGS_max_queue);
@@ -86,6 +114,8 @@ DaemonOptions DaemonOptionsFromFlags(const ServedModel& model) {
 
 absl::Status Serve(const std::vector<std::string>&) {
   NIBBLE_RETURN_IF_ERROR(CheckFlags());
+  // Before the model, which takes its time; what shares are shares of is not known yet.
+  NIBBLE_RETURN_IF_ERROR(Identity::Load(IdentityFromFlags(), Capacity{}).status());
   NIBBLE_ASSIGN_OR_RETURN(const LoadOptions load_options, LoadOptionsFromFlags());
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<ServedModel> model, LoadModel(load_options));
   const std::string name = model->name;
@@ -113,7 +143,8 @@ const engine::Command kServe = {
     .summary = "Serves a model over gRPC.",
     .arguments = "--model FILE [--listen HOST:PORT] [--metrics HOST:PORT]",
     .flags = {"model", "served-model-name", "listen", "metrics", "kv", "kv-calibration", "kv-memory", "weights",
-              "activations", "threads", "max-sequences", "step-tokens", "max-queue", "drain-timeout"},
+              "activations", "threads", "max-sequences", "step-tokens", "max-queue", "tenants", "tls-cert", "tls-key",
+              "tls-client-ca", "drain-timeout"},
     .run = Serve};
 
 }  // namespace

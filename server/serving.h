@@ -12,6 +12,7 @@
 #include "server/metrics.h"
 #include "server/served_model.h"
 #include "server/stream_registry.h"
+#include "server/tls_credentials.h"
 #include "server/work_queue.h"
 
 namespace nibble::server {
@@ -21,6 +22,7 @@ struct Serving {
   sched::Nanos retry_after = 0;         // hint sent with RESOURCE_EXHAUSTED
   std::function<sched::Nanos()> clock;  // monotonic
   const Gate* gate = nullptr;
+  TlsCertificates* certificates = nullptr;  // null: the port is plaintext
   const ServedModel* model = nullptr;
   sched::ServingLoop* loop = nullptr;
   Metrics* metrics = nullptr;

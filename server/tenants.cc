@@ -122,6 +122,7 @@ absl::StatusOr<std::shared_ptr<const Tenants>> Tenants::Parse(const std::string&
   if (!parser.ParseFromString(text, &file)) return Invalid(path, ":", error.text());
   if (file.tenants().empty()) return Invalid(path, ": tenants: none, so nobody could use the daemon");
   std::shared_ptr<Tenants> tenants(new Tenants);
+  tenants->source_ = text;
   for (int i = 0; i < file.tenants_size(); ++i) {
     const absl::Status status = tenants->Add(file.tenants(i), capacity);
     if (!status.ok()) return Invalid(path, ": tenants[", i, "].", status.message());

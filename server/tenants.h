@@ -35,6 +35,8 @@ class Tenants {
 
   const std::vector<Caller>& callers() const { return callers_; }
   bool has_subjects() const { return !by_subject_.empty(); }
+  // The text that they were read from.
+  const std::string& source() const { return source_; }
 
  private:
   struct Key {
@@ -46,6 +48,7 @@ class Tenants {
   absl::Status Add(const config::Tenant& tenant, const Capacity& capacity);
   absl::Status AddCredentials(const config::Tenant& tenant);
 
+  std::string source_;
   std::vector<Caller> callers_;
   std::vector<Key> keys_;
   absl::flat_hash_map<std::string, size_t> by_subject_;

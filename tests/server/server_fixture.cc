@@ -48,7 +48,7 @@ std::shared_ptr<grpc::Channel> ServerFixture::NewChannel() const {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // the window stays at 64 KiB, whatever the test reads
-  return grpc::CreateCustomChannel(daemon_->grpc_address(), grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(daemon_->grpc_address(), credentials_, arguments);
 }
 
 v1::GenerateRequest ServerFixture::Ask(const std::string& text, int64_t max_tokens) {
@@ -108,15 +108,15 @@ bool ServerFixture::Eventually(const std::function<bool()>& condition) {
   return true;
 }
 
-int ServerFixture::ConnectHttp() const {
+int ServerFixture::Connect(const std::string& address) {
   int port = 0;
-  EXPECT_TRUE(absl::SimpleAtoi(daemon_->metrics_address().substr(daemon_->metrics_address().rfind(':') + 1), &port));
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_TRUE(absl::SimpleAtoi(address.substr(address.rfind(':') + 1), &port));
+  sockaddr_in loopback = {};
+  loopback.sin_family = AF_INET;
+  loopback.sin_port = htons(static_cast<uint16_t>(port));
+  loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&loopback), sizeof(loopback)), 0);
   return fd;
 }
 

@@ -39,6 +39,8 @@ class ServerFixture : public testing::Test {
   DaemonOptions options_;
   void StartDaemon();
   void StopDaemon() { daemon_.reset(); }
+  // Of every channel that is made from now on.
+  std::shared_ptr<grpc::ChannelCredentials> credentials_ = grpc::InsecureChannelCredentials();
   // Sent with every call of the fixture, where not empty.
   std::string key_;
   void AddKey(grpc::ClientContext& context, const std::string& key) const {
@@ -53,8 +55,9 @@ class ServerFixture : public testing::Test {
   // Status of a request that must not start.
   grpc::Status Refusal(const std::function<void(v1::GenerateRequest&)>& change);
   std::shared_ptr<grpc::Channel> NewChannel() const;
-  // A connection to the metrics port; the caller closes it.
-  int ConnectHttp() const;
+  // A connection to a port of this machine; the caller closes it.
+  static int Connect(const std::string& address);
+  int ConnectHttp() const { return Connect(daemon_->metrics_address()); }
   // Plain HTTP on the metrics port: the whole answer; empty if the connection was closed without one.
   std::string Http(const std::string& request) const;
   std::string HttpGet(const std::string& path) const { return Http("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n"); }

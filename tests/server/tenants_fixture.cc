@@ -1,7 +1,6 @@
 #include "tests/server/tenants_fixture.h"
 
 #include <cstdlib>
-
 #include <filesystem>
 #include <fstream>
 
@@ -25,8 +24,9 @@ void TenantsFixture::SetUp() {
   ASSERT_NE(mkdtemp(pattern.data()), nullptr);
   folder_ = pattern;
   WriteTenants(tenants_);
-  options_.tenants = folder_ + "/tenants.textproto";
+  options_.identity.tenants = PathOf("tenants.textproto");
   key_ = kAliceKey;
+  PrepareFolder();
   StartDaemon();
 }
 
@@ -36,9 +36,10 @@ void TenantsFixture::TearDown() {
   std::filesystem::remove_all(folder_);
 }
 
-void TenantsFixture::WriteTenants(const std::string& text) const {
-  std::ofstream(folder_ + "/new") << text;
-  std::filesystem::rename(folder_ + "/new", folder_ + "/tenants.textproto");
+void TenantsFixture::WriteFile(const std::string& name, const std::string& text) const {
+  std::ofstream(PathOf("new")) << text;
+  std::filesystem::permissions(PathOf("new"), std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  std::filesystem::rename(PathOf("new"), PathOf(name));
 }
 
 }  // namespace nibble::server

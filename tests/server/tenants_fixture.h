@@ -20,9 +20,12 @@ class TenantsFixture : public ServerFixture {
  protected:
   void SetUp() override;
   void TearDown() override;
-  // Takes the file's place in one step.
-  void WriteTenants(const std::string& text) const;
-  std::string folder() const { return folder_; }
+  // Before the daemon starts; the folder is there.
+  virtual void PrepareFolder() {}
+  void WriteTenants(const std::string& text) const { WriteFile("tenants.textproto", text); }
+  // Takes the file's place in one step; nobody else may read it.
+  void WriteFile(const std::string& name, const std::string& text) const;
+  std::string PathOf(const std::string& name) const { return folder_ + "/" + name; }
 
   std::string tenants_ =
       TenantText("alice", kAliceKey) + TenantText("bob", kBobKey) + TenantText("ops", kAdminKey, "admin: true");
