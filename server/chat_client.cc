@@ -6,10 +6,14 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/string_view.h"
+#include "engine/tools/files.h"
 #include "engine/tools/flags.h"
+#include "kvcache/base/status_macros.h"
 #include "nibble/v1/inference.grpc.pb.h"
 
 ABSL_FLAG(std::string, server, "127.0.0.1:50051", "gRPC address of a running nibbled");
+ABSL_FLAG(std::string, tenant_key, "", "key of a tenant, where the daemon has tenants");
+ABSL_FLAG(std::string, tls_ca, "", "PEM file: the CA of the daemon's certificate; default: no TLS");
 
 namespace nibble::server {
 namespace {
@@ -27,10 +31,20 @@ v1::GenerateRequest RequestFromFlags(const std::string& text) {
   return request;
 }
 
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsFromFlags() {
+  const std::string path = absl::GetFlag(FLAGS_tls_ca);
+  if (path.empty()) return grpc::InsecureChannelCredentials();
+  grpc::SslCredentialsOptions options;
+  NIBBLE_ASSIGN_OR_RETURN(options.pem_root_certs, engine::ReadWholeFile(path));
+  return grpc::SslCredentials(options);
+}
+
 absl::Status RunChat(const std::vector<std::string>& positionals) {
-  const auto channel = grpc::CreateChannel(absl::GetFlag(FLAGS_server), grpc::InsecureChannelCredentials());
-  const auto stub = v1::Inference::NewStub(channel);
+  NIBBLE_ASSIGN_OR_RETURN(const auto credentials, CredentialsFromFlags());
+  const auto stub = v1::Inference::NewStub(grpc::CreateChannel(absl::GetFlag(FLAGS_server), credentials));
   grpc::ClientContext context;
+  const std::string key = absl::GetFlag(FLAGS_tenant_key);
+  if (!key.empty()) context.AddMetadata("authorization", "Bearer " + key);
   const auto reader = stub->Generate(&context, RequestFromFlags(positionals[0]));
   v1::GenerateResponse event;
   bool answered = false;
@@ -51,8 +65,9 @@ absl::Status RunChat(const std::vector<std::string>& positionals) {
 engine::Command ChatCommand() {
   return {.name = "chat",
           .summary = "asks a running daemon and streams its answer",
-          .arguments = "[--server ADDR] [--max-tokens N] [--temperature T] [--seed S] TEXT",
-          .flags = {"server", "max-tokens", "temperature", "seed"},
+          .arguments =
+              "[--server ADDR] [--tenant-key KEY] [--tls-ca FILE] [--max-tokens N] [--temperature T] [--seed S] TEXT",
+          .flags = {"server", "tenant-key", "tls-ca", "max-tokens", "temperature", "seed"},
           .min_positionals = 1,
           .max_positionals = 1,
           .run = RunChat};

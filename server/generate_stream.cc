@@ -138,7 +138,7 @@ void GenerateStream::Refuse(const absl::Status& status) {
   if (cause.has_value()) {
     serving_->metrics->CountCancelled(*cause);
   } else {
-    serving_->metrics->CountRejection(status.code());
+    serving_->metrics->CountRejection(status.code(), caller_.tenant);
   }
   Pump();
 }
@@ -342,7 +342,7 @@ void GenerateStream::OnDone() {
     absl::MutexLock lock(&mu_);
     ran = timings_.end != 0;
   }
-  if (ran) serving_->metrics->ObserveRequest(timings_);
+  if (ran) serving_->metrics->ObserveRequest(timings_, caller_.tenant);
   serving_->streams->Remove(this);
 }
 

@@ -13,6 +13,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "kvcache/page.h"
+#include "server/tenant_metrics.h"
 
 namespace nibble::server {
 namespace {
@@ -185,6 +186,7 @@ struct Metrics::Series {
                                                             .Name("vllm:admission_rejections_total")
                                                             .Help("Requests refused, by status code.")
                                                             .Register(registry);
+  TenantMetrics tenants{labels, registry};
 };
 
 Metrics::Metrics(std::string model_name, KvInfo kv, std::function<sched::Counters()> snapshot)
@@ -195,7 +197,8 @@ Metrics::Metrics(std::string model_name, KvInfo kv, std::function<sched::Counter
 
 Metrics::~Metrics() = default;
 
-void Metrics::ObserveRequest(const RequestTimings& t) {
+void Metrics::ObserveRequest(const RequestTimings& t, const std::string& tenant) {
+  series_->tenants.CountServed(tenant, t.prompt_tokens, t.generated_tokens);
   series_->queue.Observe(Seconds(t.queue_time));
   series_->end_to_end.Observe(Seconds(t.end - t.arrival));
   series_->prompt_tokens.Observe(static_cast<double>(t.prompt_tokens));
@@ -209,7 +212,8 @@ void Metrics::ObserveRequest(const RequestTimings& t) {
   series_->per_output_token.Observe(Seconds(t.end - t.first_token) / static_cast<double>(t.generated_tokens - 1));
 }
 
-void Metrics::CountRejection(absl::StatusCode code) {
+void Metrics::CountRejection(absl::StatusCode code, const std::string& tenant) {
+  series_->tenants.CountRefused(tenant);
   const std::string reason = absl::AsciiStrToLower(absl::StatusCodeToString(code));
   series_->rejections.Add(With(series_->labels, "reason", reason)).Increment();
 }

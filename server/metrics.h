@@ -32,9 +32,10 @@ class Metrics {
   Metrics(std::string model_name, KvInfo kv, std::function<sched::Counters()> snapshot);
   ~Metrics();
 
-  void ObserveRequest(const RequestTimings& timings);
+  // `tenant`: empty where there are none.
+  void ObserveRequest(const RequestTimings& timings, const std::string& tenant);
   // A request that was refused: counted by the code's name, so the set of series is bounded.
-  void CountRejection(absl::StatusCode code);
+  void CountRejection(absl::StatusCode code, const std::string& tenant);
   // A request that its client gave up before it was admitted; the scheduler counts the others.
   void CountCancelled(sched::CancelCause cause);
   // Prometheus text format.

@@ -1,6 +1,7 @@
 // Row 67 and what the metrics port says.
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -114,6 +115,34 @@ TEST(Metrics, KvMemoryByFormAndCapacityAtThePresentMix) {
   expect("nibble_kv_capacity_tokens", "", "3200");
   counters.sequences_running = 8;  // of 80 tokens each: ten of them are all that the raw slots are for
   expect("nibble_kv_capacity_tokens", "", "800");
+}
+
+TEST(Metrics, Row42_TenThousandTenantsHaveABoundedSetOfSeries) {
+  Metrics metrics("m", KvInfo(), [] { return sched::Counters(); });
+  RequestTimings timings;
+  timings.prompt_tokens = 3;
+  const auto series = [&metrics] {
+    const std::string text = metrics.Render();
+    return std::count(text.begin(), text.end(), '\n');
+  };
+  const auto serve = [&](int first, int last) {
+    for (int i = first; i < last; ++i) {
+      metrics.ObserveRequest(timings, absl::StrCat("t", i));
+      metrics.CountRejection(absl::StatusCode::kResourceExhausted, absl::StrCat("t", i));
+    }
+  };
+  serve(0, 100);
+  const auto bounded = series();
+  serve(100, 10'000);
+  EXPECT_EQ(series(), bounded);
+  const std::string text = metrics.Render();
+  EXPECT_THAT(text, HasSubstr("tenant=\"t63\""));
+  EXPECT_THAT(text, testing::Not(HasSubstr("tenant=\"t64\"")));
+  EXPECT_THAT(text, HasSubstr("tenant=\"other\"} 29808"));  // 3 for each of the others
+}
+
+TEST_F(ServerMetrics, WithoutTenantsThereAreNoSeriesOfTenants) {
+  EXPECT_THAT(HttpGet("/metrics"), testing::Not(HasSubstr("tenant=")));
 }
 
 }  // namespace

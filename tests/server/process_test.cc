@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -187,6 +188,38 @@ TEST(Nibbled, Row69_UnusableFileIsRefused) {
   ExpectRefused(Serving({"--model", std::string(NIBBLE_TESTS_DIR) + "/README.md"}), "GGUF", 1);
   ExpectRefused(Serving({"--kv=klt2", "--kv-calibration=/nonexistent.nibblekv"}), "/nonexistent.nibblekv", 2);
   ExpectRefused(Serving({"--kv=klt2", "--kv-calibration", kModel}), "tiny-llama-f32.gguf: magic", 1);
+}
+
+// A file that is gone with the test.
+class ScratchFile {
+ public:
+  ScratchFile(const std::string& text, std::filesystem::perms permissions)
+      : path_(testing::TempDir() + "/nibbled-XXXXXX") {
+    close(mkstemp(path_.data()));
+    std::ofstream(path_) << text;
+    std::filesystem::permissions(path_, permissions);
+  }
+  ~ScratchFile() { std::filesystem::remove(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+TEST(Nibbled, Row69_UnusableIdentityIsRefused) {
+  using std::filesystem::perms;
+  const ScratchFile open("key", perms::owner_read | perms::others_read);
+  const ScratchFile closed("no key", perms::owner_read);
+  ExpectRefused(Serving({"--tls-cert", closed.path()}), "--tls-key", 2);
+  ExpectRefused(Serving({"--tls-key", closed.path()}), "--tls-cert", 2);
+  ExpectRefused(Serving({"--tls-client-ca", closed.path()}), "--tls-client-ca", 2);
+  ExpectRefused(Serving({"--tls-cert", closed.path(), "--tls-key", open.path()}), "everyone may read the key", 1);
+  ExpectRefused(Serving({"--tls-cert=/nonexistent.pem", "--tls-key", closed.path()}), "/nonexistent.pem", 2);
+  ExpectRefused(Serving({"--tls-cert", closed.path(), "--tls-key", closed.path()}), "no certificate in PEM form", 2);
+  ExpectRefused(Serving({"--tenants=/nonexistent.textproto"}), "/nonexistent.textproto", 2);
+  ExpectRefused(Serving({"--tenants", closed.path()}), ":1:", 2);
+  const ScratchFile subject("tenants { name: 'a' certificate_subjects: 'CN=a' }", perms::owner_read);
+  ExpectRefused(Serving({"--tenants", subject.path()}), "client CA", 2);
 }
 
 TEST(Nibbled, Row69_TakenPortIsRefused) {
