@@ -10,7 +10,8 @@
 namespace nibble::loadtest {
 namespace {
 
-using Make = std::unique_ptr<Client> (*)(const std::string& address, const std::string& model, int64_t concurrency);
+using Make = std::unique_ptr<Client> (*)(const std::string& address, const std::string& model, int64_t concurrency,
+                                         const std::string& tls_ca);
 
 struct Protocol {
   const char* scheme;
@@ -20,18 +21,19 @@ struct Protocol {
 constexpr Protocol kProtocols[] = {
     {"grpc", MakeGrpcClient},
     {"vllm-grpc", MakeVllmClient},
-    {"http", MakeHttpClient},
+    {"http", [](const std::string& address, const std::string& model, int64_t concurrency,
+                const std::string&) { return MakeHttpClient(address, model, concurrency); }},
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Client>> MakeClient(const std::string& target, const std::string& model,
-                                                   int64_t concurrency) {
+                                                   int64_t concurrency, const std::string& tls_ca) {
   const size_t colon = target.find("://");
   if (colon != std::string::npos && colon + 3 < target.size()) {
     for (const Protocol& protocol : kProtocols) {
       if (target.substr(0, colon) == protocol.scheme)
-        return protocol.make(target.substr(colon + 3), model, concurrency);
+        return protocol.make(target.substr(colon + 3), model, concurrency, tls_ca);
     }
   }
   return absl::InvalidArgumentError(

@@ -22,8 +22,9 @@ class Client {
   // Waits for requests in flight.
   virtual ~Client() = default;
 
-  // Blocks. The model that requests go to: the one asked for, or the server's own.
-  virtual absl::StatusOr<ModelInfo> Describe() = 0;
+  // Blocks. The model that requests go to: the one asked for, or the server's own. `key`: that it is asked for with, or
+  // empty.
+  virtual absl::StatusOr<ModelInfo> Describe(const std::string& key) = 0;
 
   // CPUs that it can keep busy at a time.
   virtual int64_t threads() const = 0;
@@ -36,9 +37,10 @@ class Client {
 
 // The client for "grpc://HOST:PORT" (nibble.v1), "vllm-grpc://HOST:PORT" (VllmEngine) or "http://HOST:PORT" (an
 // OpenAI-compatible /v1/completions that takes token ids). `concurrency`: the most requests in flight at a time.
-// INVALID_ARGUMENT for any other target.
+// `tls_ca`: certificates (PEM) that a gRPC server's must lead to; empty: plaintext. INVALID_ARGUMENT for any other
+// target.
 absl::StatusOr<std::unique_ptr<Client>> MakeClient(const std::string& target, const std::string& model,
-                                                   int64_t concurrency);
+                                                   int64_t concurrency, const std::string& tls_ca);
 
 }  // namespace nibble::loadtest
 

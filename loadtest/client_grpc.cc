@@ -47,8 +47,9 @@ struct NibbleDialect {
 
 }  // namespace
 
-std::unique_ptr<Client> MakeGrpcClient(const std::string& address, const std::string& model, int64_t concurrency) {
-  return std::make_unique<StreamingClient<NibbleDialect>>(address, model, concurrency);
+std::unique_ptr<Client> MakeGrpcClient(const std::string& address, const std::string& model, int64_t concurrency,
+                                       const std::string& tls_ca) {
+  return std::make_unique<StreamingClient<NibbleDialect>>(address, model, concurrency, tls_ca);
 }
 
 }  // namespace nibble::loadtest

@@ -44,8 +44,8 @@ class HttpClient : public Client {
     curl_global_cleanup();
   }
 
-  absl::StatusOr<ModelInfo> Describe() override {
-    const absl::StatusOr<std::string> body = HttpGet(base_ + "/v1/models", std::chrono::seconds(30));
+  absl::StatusOr<ModelInfo> Describe(const std::string& key) override {
+    const absl::StatusOr<std::string> body = HttpGet(base_ + "/v1/models", std::chrono::seconds(30), key);
     if (!body.ok()) return body.status();
     const json models = json::parse(*body, nullptr, false);
     const json::json_pointer id("/data/0/id"), vocab("/data/0/meta/n_vocab");

@@ -58,8 +58,9 @@ struct VllmDialect {
 
 }  // namespace
 
-std::unique_ptr<Client> MakeVllmClient(const std::string& address, const std::string& model, int64_t concurrency) {
-  return std::make_unique<StreamingClient<VllmDialect>>(address, model, concurrency);
+std::unique_ptr<Client> MakeVllmClient(const std::string& address, const std::string& model, int64_t concurrency,
+                                       const std::string& tls_ca) {
+  return std::make_unique<StreamingClient<VllmDialect>>(address, model, concurrency, tls_ca);
 }
 
 }  // namespace nibble::loadtest

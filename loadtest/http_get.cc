@@ -14,7 +14,7 @@ size_t AppendTo(char* bytes, size_t, size_t count, void* text) {
 
 }  // namespace
 
-absl::StatusOr<std::string> HttpGet(const std::string& url, std::chrono::milliseconds timeout) {
+absl::StatusOr<std::string> HttpGet(const std::string& url, std::chrono::milliseconds timeout, const std::string& key) {
   std::string body;
   CURL* handle = curl_easy_init();
   curl_easy_setopt(handle, CURLOPT_URL, url.c_str());
@@ -23,7 +23,11 @@ absl::StatusOr<std::string> HttpGet(const std::string& url, std::chrono::millise
   curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(handle, CURLOPT_FAILONERROR, 1L);
   curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, static_cast<long>(timeout.count()));
+  curl_slist* headers = nullptr;
+  if (!key.empty()) headers = curl_slist_append(nullptr, absl::StrCat("Authorization: Bearer ", key).c_str());
+  curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
   const CURLcode code = curl_easy_perform(handle);
+  curl_slist_free_all(headers);
   curl_easy_cleanup(handle);
   if (code != CURLE_OK) return absl::UnavailableError(absl::StrCat(url, ": ", curl_easy_strerror(code)));
   return body;

@@ -9,8 +9,10 @@
 
 namespace nibble::loadtest {
 
-// Blocks. The body; UNAVAILABLE, naming the URL, for anything but an answer with a status below 400 in time.
-absl::StatusOr<std::string> HttpGet(const std::string& url, std::chrono::milliseconds timeout);
+// Blocks. `key`: goes along as `authorization: Bearer KEY`, where not empty. The body; UNAVAILABLE, naming the URL, for
+// anything but an answer with a status below 400 in time.
+absl::StatusOr<std::string> HttpGet(const std::string& url, std::chrono::milliseconds timeout,
+                                    const std::string& key = "");
 
 }  // namespace nibble::loadtest
 

@@ -188,9 +188,10 @@ class Sweep {
 };
 
 absl::Status Execute(const Options& options) {
-  absl::StatusOr<std::unique_ptr<Client>> client = MakeClient(options.target, options.model, Concurrency(options));
+  absl::StatusOr<std::unique_ptr<Client>> client =
+      MakeClient(options.target, options.model, Concurrency(options), options.tls_ca);
   if (!client.ok()) return client.status();
-  const absl::StatusOr<ModelInfo> model = (*client)->Describe();
+  const absl::StatusOr<ModelInfo> model = (*client)->Describe(options.tenants.empty() ? "" : options.tenants[0].key);
   if (!model.ok()) return model.status();
   if (model->vocab_size < 32) return absl::FailedPreconditionError("the server names no usable vocabulary size");
   WarmUp(**client, options, model->vocab_size);

@@ -47,6 +47,7 @@ ABSL_FLAG(std::string, adapters, "", "fine-tunes to ask for, as NAME,NAME...; em
 ABSL_FLAG(std::string, adapter_mix, "uniform", "uniform: all alike; zipf: the n-th in proportion to 1/n");
 ABSL_FLAG(std::string, tenants, "",
           "file of lines NAME KEY SHARE: whose keys go with the requests, and in what shares");
+ABSL_FLAG(std::string, tls_ca, "", "PEM file: the CA of a gRPC server's certificate; empty: no TLS");
 ABSL_FLAG(double, stall_rate, 0, "share of requests whose client stops reading after a random number of tokens");
 ABSL_FLAG(absl::Duration, stall_time, absl::Seconds(40), "how long it stops reading");
 ABSL_FLAG(double, cancel_rate, 0, "share of requests that the client hangs up on, after a random number of tokens");
@@ -239,6 +240,15 @@ absl::Status ReadSteadyState(const std::string& text, Options* options) {
   return absl::OkStatus();
 }
 
+absl::Status ReadTlsCa(const std::string& path, Options* options) {
+  if (path.empty()) return absl::OkStatus();
+  if (absl::StartsWith(options->target, "http://")) return Invalid("tls-ca", "goes with a gRPC target");
+  std::ifstream file(path);
+  options->tls_ca.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  if (options->tls_ca.empty()) return Invalid("tls-ca", absl::StrCat("cannot read ", path));
+  return absl::OkStatus();
+}
+
 // What is more than a number.
 absl::Status ReadTexts(Options* options) {
   absl::Status status = ReadLengths("input-tokens", absl::GetFlag(FLAGS_input_tokens), &options->input_tokens);
@@ -248,6 +258,7 @@ absl::Status ReadTexts(Options* options) {
   if (status.ok()) status = ReadLengths("turns", absl::GetFlag(FLAGS_turns), &options->conversations.turns);
   if (status.ok()) status = ReadObjective(options);
   if (status.ok()) status = ReadTenants(absl::GetFlag(FLAGS_tenants), options);
+  if (status.ok()) status = ReadTlsCa(absl::GetFlag(FLAGS_tls_ca), options);
   if (status.ok()) status = ReadSteadyState(absl::GetFlag(FLAGS_steady_state), options);
   if (status.ok()) status = ReadWorkload(absl::GetFlag(FLAGS_workload_file), options);
   return status;

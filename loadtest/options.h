@@ -22,6 +22,7 @@ struct Options {
   std::string scenario;  // a file of flags, or empty
   std::string target;
   std::string model;
+  std::string tls_ca;  // PEM, or empty for plaintext
   int64_t requests = 0;
   double rate = 0;  // requests per second; infinity: as many as max_concurrency lets go
   double burstiness = 1;

@@ -30,6 +30,10 @@ namespace nibble::loadtest {
 // Servers cap the streams of one connection (100 is usual); a share below that leaves no request waiting in the client.
 inline constexpr int64_t kStreamsPerConnection = 64;
 
+inline void AddKey(const std::string& key, grpc::ClientContext& context) {
+  if (!key.empty()) context.AddMetadata("authorization", absl::StrCat("Bearer ", key));
+}
+
 // One request in flight. Owns itself, until its status has come.
 template <typename Dialect>
 class StreamingCall : public grpc::ClientReadReactor<typename Dialect::Response> {
@@ -37,7 +41,7 @@ class StreamingCall : public grpc::ClientReadReactor<typename Dialect::Response>
   StreamingCall(typename Dialect::Service::Stub* stub, const Request& request, const std::string& model, Record* record,
                 std::function<void()> done)
       : request_(request), proto_(Dialect::ToProto(request, model)), record_(record), done_(std::move(done)) {
-    if (!request.key.empty()) context_.AddMetadata("authorization", absl::StrCat("Bearer ", request.key));
+    AddKey(request.key, context_);
     record_->sent = Clock::now();
     context_.set_deadline(std::chrono::system_clock::now() + request.timeout);
     stub->async()->Generate(&context_, &proto_, this);
@@ -103,20 +107,23 @@ class StreamingCall : public grpc::ClientReadReactor<typename Dialect::Response>
 template <typename Dialect>
 class StreamingClient : public Client {
  public:
-  // `address`: HOST:PORT, plaintext. `model`: empty for the one that is served.
-  StreamingClient(const std::string& address, std::string model, int64_t concurrency) : model_(std::move(model)) {
+  // `address`: HOST:PORT. `model`: empty for the one that is served. `tls_ca`: PEM; empty: plaintext.
+  StreamingClient(const std::string& address, std::string model, int64_t concurrency, const std::string& tls_ca)
+      : model_(std::move(model)) {
     const int64_t connections = (concurrency + kStreamsPerConnection - 1) / kStreamsPerConnection;
+    const auto credentials =
+        tls_ca.empty() ? grpc::InsecureChannelCredentials() : grpc::SslCredentials({tls_ca, "", ""});
     grpc::ChannelArguments arguments;
     // Without it channels to one address would share one connection.
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     for (int64_t i = 0; i < connections; ++i) {
-      stubs_.push_back(
-          Dialect::Service::NewStub(grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments)));
+      stubs_.push_back(Dialect::Service::NewStub(grpc::CreateCustomChannel(address, credentials, arguments)));
     }
   }
 
-  absl::StatusOr<ModelInfo> Describe() override {
+  absl::StatusOr<ModelInfo> Describe(const std::string& key) override {
     grpc::ClientContext context;
+    AddKey(key, context);
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
     return Dialect::Describe(*stubs_[0], context, model_);
   }

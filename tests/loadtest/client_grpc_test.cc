@@ -33,7 +33,8 @@ class ScriptedServer : public v1::Inference::Service {
   const std::string& adapter() const { return adapter_; }
   const std::string& authorization() const { return authorization_; }
 
-  grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest* request, v1::Model* model) override {
+  grpc::Status GetModel(grpc::ServerContext* context, const v1::GetModelRequest* request, v1::Model* model) override {
+    authorization_ = AuthorizationOf(*context);
     if (request->name() == "absent") return {grpc::StatusCode::NOT_FOUND, "no model 'absent'"};
     model->set_name("scripted");
     model->set_vocab_size(1000);
@@ -43,8 +44,7 @@ class ScriptedServer : public v1::Inference::Service {
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
                         grpc::ServerWriter<v1::GenerateResponse>* writer) override {
     adapter_ = request->adapter();
-    const auto key = context->client_metadata().find("authorization");
-    authorization_ = key == context->client_metadata().end() ? "" : std::string(key->second.data(), key->second.size());
+    authorization_ = AuthorizationOf(*context);
     if (request->token_ids().ids(0) == 99) return {grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full"};
     const int now = ++now_;
     for (int most = most_; now > most && !most_.compare_exchange_weak(most, now);) {
@@ -55,6 +55,10 @@ class ScriptedServer : public v1::Inference::Service {
   }
 
  private:
+  static std::string AuthorizationOf(const grpc::ServerContext& context) {
+    const auto key = context.client_metadata().find("authorization");
+    return key == context.client_metadata().end() ? "" : std::string(key->second.data(), key->second.size());
+  }
   static grpc::Status Answer(grpc::ServerContext* context, const v1::GenerateRequest& request,
                              grpc::ServerWriter<v1::GenerateResponse>* writer) {
     EXPECT_EQ(request.sampling().temperature(), 0);
@@ -90,11 +94,11 @@ Measurement SendTo(const ScriptedServer& server, const std::vector<Request>& req
 
 TEST(GrpcClient, DescribesTheModelServed) {
   ScriptedServer server;
-  const auto model = MakeGrpcClient(server.address(), "", 1)->Describe();
+  const auto model = MakeGrpcClient(server.address(), "", 1)->Describe("");
   ASSERT_THAT(model, IsOk());
   EXPECT_EQ(model->name, "scripted");
   EXPECT_EQ(model->vocab_size, 1000);
-  EXPECT_THAT(MakeGrpcClient(server.address(), "absent", 1)->Describe(),
+  EXPECT_THAT(MakeGrpcClient(server.address(), "absent", 1)->Describe(""),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("absent")));
 }
 
@@ -116,6 +120,8 @@ TEST(GrpcClient, CountsTokensOfEveryAnswer) {
 
 TEST(GrpcClient, SendsTheAdapterAndTheKey) {
   ScriptedServer server;
+  EXPECT_THAT(MakeGrpcClient(server.address(), "", 1)->Describe("first"), IsOk());
+  EXPECT_EQ(server.authorization(), "Bearer first");
   Request request{{1}, 2, -1};
   request.adapter = "a";
   request.tenant = "t";

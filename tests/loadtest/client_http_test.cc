@@ -23,7 +23,7 @@ constexpr char kAnswer[] =
 
 Record SendRequest(const ScriptedServer& server, const Request& request) {
   const auto client = MakeHttpClient(server.address(), "", 1);
-  EXPECT_THAT(client->Describe(), IsOk());
+  EXPECT_THAT(client->Describe(""), IsOk());
   return SendAll(*client, {request}, {}, [](int64_t, const Record&) { return true; }).records[0];
 }
 
@@ -33,7 +33,7 @@ Record SendOne(const ScriptedServer& server, int64_t cancel_after) {
 
 TEST(HttpClient, DescribesTheModelServed) {
   ScriptedServer server("200 OK", kAnswer);
-  const auto model = MakeHttpClient(server.address(), "", 1)->Describe();
+  const auto model = MakeHttpClient(server.address(), "", 1)->Describe("");
   ASSERT_THAT(model, IsOk());
   EXPECT_EQ(model->name, "m");
   EXPECT_EQ(model->vocab_size, 640);
@@ -147,13 +147,13 @@ TEST(HttpClient, AServerThatSaysNothingIsAFailureInTime) {
 }
 
 TEST(HttpClient, NobodyListeningIsAnError) {
-  EXPECT_THAT(MakeHttpClient("127.0.0.1:1", "", 1)->Describe(),
+  EXPECT_THAT(MakeHttpClient("127.0.0.1:1", "", 1)->Describe(""),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("127.0.0.1:1")));
 }
 
 TEST(MakeClient, OnlyKnownTargets) {
   for (const char* target : {"ftp://a:1", "grpc://", "127.0.0.1:50051", ""}) {
-    EXPECT_THAT(MakeClient(target, "", 1), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--target")));
+    EXPECT_THAT(MakeClient(target, "", 1, ""), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--target")));
   }
 }
 

@@ -71,11 +71,11 @@ class ScriptedWorker : public pb::VllmEngine::Service {
 
 TEST(VllmClient, DescribesTheModelServed) {
   ScriptedWorker worker;
-  const auto model = MakeVllmClient(worker.address(), "", 1)->Describe();
+  const auto model = MakeVllmClient(worker.address(), "", 1)->Describe("");
   ASSERT_THAT(model, IsOk());
   EXPECT_EQ(model->name, "scripted");
   EXPECT_EQ(model->vocab_size, 1000);
-  EXPECT_THAT(MakeVllmClient(worker.address(), "absent", 1)->Describe(),
+  EXPECT_THAT(MakeVllmClient(worker.address(), "absent", 1)->Describe(""),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("scripted")));
 }
 

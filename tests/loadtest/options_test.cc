@@ -57,6 +57,7 @@ TEST(Options, RefusalsNameTheFlag) {
       {"--think-time=5", "--think-time"},
       {"--adapter-mix=all", "--adapter-mix"},
       {"--tenants=/no/such/file", "--tenants"},
+      {"--tls-ca=/no/such/file", "--tls-ca"},
       {"--stall-rate=2", "--stall-rate"},
       {"--stall-time=0s", "--stall-time"},
       {"--workload=trace", "--workload-file"},
