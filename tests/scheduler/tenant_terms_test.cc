@@ -1,5 +1,7 @@
 // What a tenant's terms allow: rates, running sequences, pages, waiting requests, and with whom it shares prefixes.
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -135,6 +137,44 @@ TEST(TenantTerms, Row37_PrefixesAreSharedWithinATenantOrAPoolAndNowhereElse) {
   EXPECT_EQ(ask("d", "another"), 0);
   EXPECT_EQ(ask("e", "a"), 0);  // a pool is no tenant of that name
   EXPECT_EQ(ask("team", ""), 0);
+}
+
+// Steps until the first token of one request alone.
+int64_t FirstTokenSteps(Harness& harness, const RequestSpec& spec) {
+  EXPECT_THAT(harness.Submit(spec), IsOk());
+  int64_t steps = 0;
+  while (harness.sink(spec.id, spec.tenant).tokens().empty()) {
+    harness.Step();
+    ++steps;
+  }
+  harness.Drain();
+  return steps;
+}
+
+// How well first-token times tell prompts that `victim` has asked from others, when `probe` asks them: the area under
+// the ROC curve, 0.5 being a coin.
+double ProbeAuc(const std::string& victim, const std::string& probe) {
+  std::vector<int64_t> asked, fresh;
+  for (int i = 0; i < 50; ++i) {
+    Harness harness(SmallOptions(), kRoomyLimits);
+    const int64_t length = 70 + 5 * i;
+    const auto spec = [&](const std::string& id, const std::string& tenant, const std::string& text) {
+      return RequestSpec{.id = id, .tenant = tenant, .prompt = length, .text = absl::StrCat(text, i)};
+    };
+    FirstTokenSteps(harness, spec("v", victim, "secret"));
+    asked.push_back(FirstTokenSteps(harness, spec("p", probe, "secret")));
+    fresh.push_back(FirstTokenSteps(harness, spec("q", probe, "another")));
+  }
+  double wins = 0.0;
+  for (const int64_t a : asked) {
+    for (const int64_t f : fresh) wins += a < f ? 1.0 : (a == f ? 0.5 : 0.0);
+  }
+  return wins / static_cast<double>(asked.size() * fresh.size());
+}
+
+TEST(TenantTerms, Row37_FirstTokenTimesTellNothingOfAnothersPrompts) {
+  EXPECT_LE(ProbeAuc("victim", "prober"), 0.55);
+  EXPECT_GE(ProbeAuc("same", "same"), 0.9);  // the positive control
 }
 
 TEST(TenantTerms, Row40_UsageOfAPoolTellsNothingOfHits) {
