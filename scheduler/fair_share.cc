@@ -20,7 +20,7 @@ FairAccount* FairShare::Join(const std::string& tenant, double weight) {
   FairAccount& account = accounts_[tenant];
   account.served = std::max(account.served, lift);
   account.weight = weight;
-  ++account.live_requests;
+  if (++account.live_requests == 1) account.joined = ++comings_;
   return &account;
 }
 

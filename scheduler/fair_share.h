@@ -26,6 +26,7 @@ struct FairAccount {
   double served = 0.0;
   double weight = 1.0;  // > 0
   int64_t live_requests = 0;
+  uint64_t joined = 0;  // the number of its last coming; whoever came later has the larger
   // Of the tenant's running sequences, paused ones left out; whoever reads it counts them first.
   struct Running {
     int64_t sequences = 0;
@@ -51,6 +52,7 @@ class FairShare {
 
   absl::node_hash_map<std::string, FairAccount> accounts_;
   double last_left_ = 0.0;  // counter of the tenant that left last
+  uint64_t comings_ = 0;
 };
 
 }  // namespace nibble::sched

@@ -60,9 +60,10 @@ bool RanksBefore(const Sequence& a, const Sequence& b) {
 
 bool PrefillsBefore(const Sequence& a, const Sequence& b) {
   if (a.request->request.priority != b.request->request.priority) return RanksBefore(a, b);
-  const double served_a = a.request->account->served;
-  const double served_b = b.request->account->served;
-  return served_a != served_b ? served_a < served_b : RanksBefore(a, b);
+  const FairAccount& of_a = *a.request->account;
+  const FairAccount& of_b = *b.request->account;
+  if (of_a.served != of_b.served) return of_a.served < of_b.served;
+  return of_a.joined != of_b.joined ? of_a.joined > of_b.joined : RanksBefore(a, b);
 }
 
 bool FitsTerms(const Sequence& sequence) {

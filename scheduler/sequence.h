@@ -68,7 +68,7 @@ uint64_t ChoiceSeed(uint64_t seed, int index);
 // Whether `a` goes before `b` by age: the higher priority, then the earlier arrival, then the lower choice.
 bool RanksBefore(const Sequence& a, const Sequence& b);
 // Whether the next chunk of `a`'s prompt goes before the next of `b`'s: the higher priority, then the tenant that was
-// given less, then rank.
+// given less, then the one that came later, which was lifted to the other and has been given nothing yet; then rank.
 bool PrefillsBefore(const Sequence& a, const Sequence& b);
 // Whether the tenant's terms let `sequence` run beside the tenant's running ones, whatever it finds in the index. One
 // alone may always run. REQUIRES: the account's `running` is counted.
