@@ -1,7 +1,9 @@
 #include "engine/cpu_engine.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -22,6 +24,12 @@ EngineOptions WithoutCalibration(EngineOptions options) {
   options.calibration = nullptr;
   return options;
 }
+
+struct LoadedAdapter : Adapter {
+  explicit LoadedAdapter(std::unique_ptr<const ModelDelta> loaded) : delta(std::move(loaded)) {}
+  int64_t bytes() const override { return delta->bytes; }
+  const std::unique_ptr<const ModelDelta> delta;
+};
 
 class ModelEngine : public CpuEngine {
  public:
@@ -45,6 +53,14 @@ class ModelEngine : public CpuEngine {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::unique_ptr<const Adapter>> LoadAdapter(const DeltaFile& delta) const override {
+    if (options_.activations == ActivationMode::kF32) {
+      return absl::FailedPreconditionError("activations: f32 runs no adapters");
+    }
+    NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<const ModelDelta> loaded, model_->LoadDelta(delta));
+    return std::make_unique<LoadedAdapter>(std::move(loaded));
+  }
+
   void Launch(const StepPlan& plan) override {
     NIBBLE_CHECK(plan_ == nullptr);
     plan_ = &plan;
@@ -55,7 +71,7 @@ class ModelEngine : public CpuEngine {
     GatherBatch();
     result_.sequences.assign(plan_->sequences.size(), {});
     if (!ids_.empty()) {
-      model_->Forward({ids_, sequences_});
+      model_->Forward({ids_, sequences_, adapted_});
       for (size_t first = 0; first < logit_rows_.size(); first += LogitBlock()) ConsumeLogits(first);
     }
     plan_ = nullptr;
@@ -149,17 +165,39 @@ class ModelEngine : public CpuEngine {
     raw_slots_.clear();
     raw_slots_.reserve(plan_->sequences.size());
     passing_ = 0;
-    for (size_t s = 0; s < plan_->sequences.size(); ++s) {
+    adapted_.clear();
+    for (const size_t s : ByAdapter()) {
       const SequenceStep& step = plan_->sequences[s];
       const int64_t first = static_cast<int64_t>(ids_.size()), count = static_cast<int64_t>(step.tokens.size());
       CheckStep(step);
       ids_.insert(ids_.end(), step.tokens.begin(), step.tokens.end());
       sequences_.push_back({first, count, step.position, step.pages,
                             cache_shape_.in_place() ? step.raw_slots : WithPassingPlaces(step)});
+      if (step.adapter != nullptr) NoteAdapted(static_cast<const LoadedAdapter*>(step.adapter)->delta.get(), count);
       for (int64_t i = 0; i < step.logit_rows; ++i) {
         logit_rows_.push_back({s, i});
         row_indices_.push_back(first + count - step.logit_rows + i);
       }
+    }
+  }
+
+  // The plan's sequences, those of one adapter together.
+  const std::vector<size_t>& ByAdapter() {
+    order_.resize(plan_->sequences.size());
+    std::iota(order_.begin(), order_.end(), size_t{0});
+    std::stable_sort(order_.begin(), order_.end(), [this](size_t a, size_t b) {
+      return std::less<>()(plan_->sequences[a].adapter, plan_->sequences[b].adapter);
+    });
+    return order_;
+  }
+
+  // The last `count` rows of the batch so far.
+  void NoteAdapted(const ModelDelta* delta, int64_t count) {
+    const int64_t end = static_cast<int64_t>(ids_.size());
+    if (!adapted_.empty() && adapted_.back().delta == delta) {
+      adapted_.back().num_rows += count;
+    } else {
+      adapted_.push_back({end - count, count, delta});
     }
   }
 
@@ -220,6 +258,8 @@ class ModelEngine : public CpuEngine {
   StepResult result_;
   std::vector<int32_t> ids_;
   std::vector<SequenceRows> sequences_;
+  std::vector<size_t> order_;  // of the plan's sequences in the batch
+  std::vector<AdaptedRows> adapted_;
   std::vector<std::vector<kv::RawSlot>> raw_slots_;  // of the sequences, with passing places
   int64_t passing_ = 0;                              // places given out
   std::vector<LogitRow> logit_rows_;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "engine/adapters/delta_file.h"
 #include "engine/backends/backend.h"
 #include "engine/engine.h"
 #include "engine/kv_memory.h"
@@ -51,6 +52,9 @@ class CpuEngine : public Engine {
   virtual const KvCosts& kv_costs() const = 0;
   // Per element of a sealed page, with all parameters.
   virtual double kv_bits() const = 0;
+  // Makes a fine-tune ready to run. Any thread, also while a step runs. REQUIRES: CheckDelta was OK for the file that
+  // the engine was made from. FAILED_PRECONDITION where activations are floats; RESOURCE_EXHAUSTED if memory ends.
+  virtual absl::StatusOr<std::unique_ptr<const Adapter>> LoadAdapter(const DeltaFile& delta) const = 0;
 };
 
 // `file` must outlive the engine (the embedding is read from it). INVALID_ARGUMENT for options that contradict each

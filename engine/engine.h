@@ -16,6 +16,14 @@
 
 namespace nibble::engine {
 
+// A fine-tune that an engine has loaded. Immutable; owned by whoever loaded it, and in use while a step names it. Must
+// not outlive the engine.
+class Adapter {
+ public:
+  virtual ~Adapter() = default;
+  virtual int64_t bytes() const = 0;  // of memory
+};
+
 // What the sampler needs beside the logits. The draw is keyed by (seed, index), so it does not depend on the batch.
 struct SampleRequest {
   const SamplingParams* params = nullptr;
@@ -29,6 +37,7 @@ struct SampleRequest {
 struct SequenceStep {
   absl::Span<const int32_t> tokens;
   int64_t position = 0;
+  const Adapter* adapter = nullptr;  // nullptr: the model alone
   // Page table from position 0; covers position + tokens.size(). K and V of `tokens` are written into these pages;
   // positions below `position` must have been written by earlier steps or come from sealed pages.
   absl::Span<const kv::PageId> pages;

@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "engine/adapters/weight_deltas.h"
 #include "engine/weights/weight_source.h"
 #include "kvcache/page.h"
 
@@ -41,6 +42,27 @@ class Matrix {
   virtual int64_t rows() const = 0;
   virtual int64_t cols() const = 0;
   virtual int64_t bytes() const = 0;  // as read by one product
+};
+
+// What a fine-tune adds to one matrix, on the device, opaque.
+class MatrixDelta {
+ public:
+  virtual ~MatrixDelta() = default;
+  virtual int64_t bytes() const = 0;
+};
+
+// What a fine-tune adds to one of the parts of a matrix: signs or codes, or neither where it left the part alone.
+struct PartDelta {
+  int64_t rows = 0;
+  const SignDelta* signs = nullptr;
+  const CodeDelta* codes = nullptr;
+};
+
+// Rows of a batch that meet a matrix and a delta.
+struct DeltaRows {
+  int64_t first_row = 0;
+  int64_t num_rows = 0;
+  const MatrixDelta* delta = nullptr;
 };
 
 // f32 values [rows, cols] in device memory, rows `cols` apart.
@@ -93,6 +115,9 @@ class Backend {
   // FAILED_PRECONDITION for values that the device's format cannot hold.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, WeightMode weights,
                                                              const InputRounding& inputs) = 0;
+  // What a fine-tune adds to the matrix of such parts. RESOURCE_EXHAUSTED if memory ends. Any thread, also while a step
+  // runs.
+  virtual absl::StatusOr<std::unique_ptr<MatrixDelta>> LoadDelta(absl::Span<const PartDelta> parts) const = 0;
   // A norm's or a bias's values. Owned by the backend.
   virtual absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) = 0;
   // Working memory, zeroed, owned by the backend. RESOURCE_EXHAUSTED if memory ends.
@@ -109,10 +134,14 @@ class Backend {
   virtual void Norm(View x, absl::Span<const float> weight, float epsilon, View out) = 0;
   // The same in place over each of `heads` runs of weight.size() columns from first_col on.
   virtual void NormHeads(View x, int64_t first_col, int heads, absl::Span<const float> weight, float epsilon) = 0;
+  // Every row of x += values.
+  virtual void AddVector(absl::Span<const float> values, View x) = 0;
   // out = x + y.
   virtual void Add(View x, View y, View out) = 0;
-  // out (+)= x * matrix^T (+ bias). bias may be empty.
-  virtual void MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, Epilogue epilogue, View out) = 0;
+  // out (+)= x * matrix^T (+ bias), and of the rows in `deltas`, which do not overlap, x * (matrix + delta)^T. bias may
+  // be empty. Deltas REQUIRE that the matrix rounds its inputs.
+  virtual void MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, absl::Span<const DeltaRows> deltas,
+                      Epilogue epilogue, View out) = 0;
   // cos and sin of position / linear_factor * base^(-2i / dims) / factors[i], [rows, dims]: dims / 2 cosines, then the
   // sines.
   virtual void RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base,

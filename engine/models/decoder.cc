@@ -29,20 +29,6 @@ const Tensor* Decoder::FindLayer(int index, std::string_view part) const {
   return Find(absl::StrCat("blk.", index, ".", std::string(part)));
 }
 
-std::unique_ptr<Matrix>& Decoder::MatrixOf(Layer& layer, Product product) {
-  switch (product) {
-    case Product::kQkv:
-      return layer.qkv;
-    case Product::kAttentionOutput:
-      return layer.attention_output;
-    case Product::kGateUp:
-      return layer.gate_up;
-    case Product::kDown:
-      break;
-  }
-  return layer.down;
-}
-
 std::vector<const Tensor*> Decoder::PartsOf(int index, Product product) const {
   std::vector<const Tensor*> parts;
   for (const std::string_view part : RowOf(product).parts) parts.push_back(FindLayer(index, part));
@@ -53,7 +39,7 @@ std::vector<const Tensor*> Decoder::PartsOf(int index, Product product) const {
 absl::Status Decoder::LoadProduct(int index, Product product, Layer& layer) {
   absl::Span<const int32_t> int8_inputs;
   if (!config_.int8_inputs.empty()) int8_inputs = config_.int8_inputs[index].*RowOf(product).int8_inputs;
-  std::unique_ptr<Matrix>& matrix = MatrixOf(layer, product);
+  std::unique_ptr<Matrix>& matrix = layer.matrix(product);
   matrix.reset();
   NIBBLE_ASSIGN_OR_RETURN(
       matrix, backend_.LoadMatrix(PartsOf(index, product), options_.weights, {options_.activations, int8_inputs}));
@@ -66,20 +52,25 @@ absl::StatusOr<std::unique_ptr<Matrix>> Decoder::LoadHead(const Tensor* head) {
   return backend_.LoadMatrix({head}, options_.weights, {a4 ? ActivationMode::kA8 : options_.activations});
 }
 
+absl::Span<const float> Decoder::LoadVector(const std::vector<const Tensor*>& parts, bool is_bias) {
+  vectors_.push_back({parts, is_bias, backend_.LoadVector(parts)});
+  return vectors_.back().values;
+}
+
 absl::Span<const float> Decoder::LayerNorm(int index, std::string_view part) {
-  return backend_.LoadVector({FindLayer(index, absl::StrCat(std::string(part), ".weight"))});
+  return LoadVector({FindLayer(index, absl::StrCat(std::string(part), ".weight"))}, /*is_bias=*/false);
 }
 
 absl::Span<const float> Decoder::LayerQkvBias(int index) {
-  return backend_.LoadVector(
-      {FindLayer(index, "attn_q.bias"), FindLayer(index, "attn_k.bias"), FindLayer(index, "attn_v.bias")});
+  return LoadVector({FindLayer(index, "attn_q.bias"), FindLayer(index, "attn_k.bias"), FindLayer(index, "attn_v.bias")},
+                    /*is_bias=*/true);
 }
 
 absl::Status Decoder::Load() {
   embedding_ = Find("token_embd.weight");
-  output_norm_ = backend_.LoadVector({Find("output_norm.weight")});
-  const Tensor* head = config_.tied_embeddings ? embedding_ : Find("output.weight");
-  NIBBLE_ASSIGN_OR_RETURN(head_, LoadHead(head));
+  output_norm_ = LoadVector({Find("output_norm.weight")}, /*is_bias=*/false);
+  head_tensor_ = config_.tied_embeddings ? embedding_ : Find("output.weight");
+  NIBBLE_ASSIGN_OR_RETURN(head_, LoadHead(head_tensor_));
   layers_.resize(config_.num_layers);
   for (int i = 0; i < config_.num_layers; ++i) {
     NIBBLE_RETURN_IF_ERROR(LoadCommon(i, layers_[i]));
@@ -125,6 +116,7 @@ void Decoder::Forward(const Batch& batch) {
   const int64_t rows = static_cast<int64_t>(batch.ids.size());
   NIBBLE_CHECK(rows <= options_.max_rows);
   sequences_ = batch.sequences;
+  adapted_ = batch.adapted;
   const std::pair<View*, View*> cuts[] = {{&x_, &all_x_},
                                           {&normed_, &all_normed_},
                                           {&qkv_, &all_qkv_},
@@ -133,7 +125,7 @@ void Decoder::Forward(const Batch& batch) {
                                           {&gated_, &all_gated_},
                                           {&branch_, &all_branch_}};
   for (const auto& [cut, whole] : cuts) *cut = whole->Rows(0, rows);
-  backend_.Embed(*embedding_, batch.ids, embedding_scale_, x_);
+  Embed(batch.ids);
   PrepareRopes();
   for (current_layer_ = 0; current_layer_ < config_.num_layers; ++current_layer_) {
     RunLayer(current_layer_, layers_[current_layer_]);
@@ -144,9 +136,11 @@ View Decoder::Logits(absl::Span<const int64_t> rows) {
   const int64_t count = static_cast<int64_t>(rows.size());
   NIBBLE_CHECK(count <= options_.max_logit_rows);
   const View input = head_input_.Rows(0, count), logits = logits_.Rows(0, count);
+  const absl::Span<const AdaptedRows> adapted = AdaptedLogits(rows);
   backend_.Gather(x_, rows, input);
-  backend_.Norm(input, output_norm_, config_.rms_epsilon, input);
-  backend_.MatMul(input, *head_, {}, Epilogue::kStore, logits);
+  Norm(input, output_norm_, adapted, input);
+  const auto head_of = [](const ModelDelta& delta) { return delta.head.get(); };
+  backend_.MatMul(input, *head_, {}, DeltasOf(adapted, head_of), Epilogue::kStore, logits);
   if (config_.final_logit_softcap > 0) backend_.SoftCap(config_.final_logit_softcap, logits);
   return logits;
 }
@@ -157,7 +151,13 @@ void Decoder::PrepareRope(Rope& rope) {
   backend_.RopeAngles(sequences_, rope_shape_, rope.base, rope.linear_factor, rope.angles);
 }
 
-void Decoder::NormInput(absl::Span<const float> weight) { backend_.Norm(x_, weight, config_.rms_epsilon, normed_); }
+void Decoder::Norm(View x, absl::Span<const float> weight, absl::Span<const AdaptedRows> adapted, View out) {
+  ForNorms(adapted, x.rows, weight, [&](int64_t first, int64_t count, absl::Span<const float> own) {
+    backend_.Norm(x.Rows(first, count), own, config_.rms_epsilon, out.Rows(first, count));
+  });
+}
+
+void Decoder::NormInput(absl::Span<const float> weight) { Norm(x_, weight, adapted_, normed_); }
 
 void Decoder::ShowProduct(Product product, View input) {
   if (options_.product_observer == nullptr) return;
@@ -166,15 +166,28 @@ void Decoder::ShowProduct(Product product, View input) {
   NIBBLE_CHECK(LoadProduct(current_layer_, product, layers_[current_layer_]).ok());
 }
 
+void Decoder::Multiply(View x, Product product, const Layer& layer, Epilogue epilogue, View out) {
+  ShowProduct(product, x);
+  const auto delta_of = [&](const ModelDelta& delta) {
+    return delta.layers[static_cast<size_t>(current_layer_)][static_cast<size_t>(product)].get();
+  };
+  const absl::Span<const float> bias = product == Product::kQkv ? layer.qkv_bias : absl::Span<const float>();
+  backend_.MatMul(x, *layer.matrix(product), bias, DeltasOf(adapted_, delta_of), epilogue, out);
+}
+
 void Decoder::ProjectQkv(const Layer& layer) {
-  ShowProduct(Product::kQkv, normed_);
-  backend_.MatMul(normed_, *layer.qkv, layer.qkv_bias, Epilogue::kStore, qkv_);
+  Multiply(normed_, Product::kQkv, layer, Epilogue::kStore, qkv_);
+  AddBiases(layer.qkv_bias);
 }
 
 void Decoder::NormQueriesKeys(const Layer& layer) {
-  backend_.NormHeads(qkv_, 0, shape_.num_heads, layer.query_norm, config_.rms_epsilon);
-  backend_.NormHeads(qkv_, static_cast<int64_t>(shape_.num_heads) * shape_.head_dim, shape_.num_kv_heads,
-                     layer.key_norm, config_.rms_epsilon);
+  const auto norm_heads = [&](int64_t first_col, int heads, absl::Span<const float> weight) {
+    ForNorms(adapted_, qkv_.rows, weight, [&](int64_t first, int64_t count, absl::Span<const float> own) {
+      backend_.NormHeads(qkv_.Rows(first, count), first_col, heads, own, config_.rms_epsilon);
+    });
+  };
+  norm_heads(0, shape_.num_heads, layer.query_norm);
+  norm_heads(static_cast<int64_t>(shape_.num_heads) * shape_.head_dim, shape_.num_kv_heads, layer.key_norm);
 }
 
 void Decoder::Attend(int index, const Rope& rope, int64_t window) {
@@ -189,28 +202,24 @@ void Decoder::Attend(int index, const Rope& rope, int64_t window) {
 }
 
 void Decoder::ProjectAttention(const Layer& layer, Epilogue epilogue) {
-  ShowProduct(Product::kAttentionOutput, attended_);
-  backend_.MatMul(attended_, *layer.attention_output, {}, epilogue, epilogue == Epilogue::kAdd ? x_ : branch_);
+  Multiply(attended_, Product::kAttentionOutput, layer, epilogue, epilogue == Epilogue::kAdd ? x_ : branch_);
 }
 
 void Decoder::GatedMlp(const Layer& layer, Activation activation, Epilogue epilogue) {
-  ShowProduct(Product::kGateUp, normed_);
-  backend_.MatMul(normed_, *layer.gate_up, {}, Epilogue::kStore, gate_up_);
+  Multiply(normed_, Product::kGateUp, layer, Epilogue::kStore, gate_up_);
   backend_.GatedAct(activation, gate_up_, gated_);
-  ShowProduct(Product::kDown, gated_);
-  backend_.MatMul(gated_, *layer.down, {}, epilogue, epilogue == Epilogue::kAdd ? x_ : branch_);
+  Multiply(gated_, Product::kDown, layer, epilogue, epilogue == Epilogue::kAdd ? x_ : branch_);
 }
 
 void Decoder::AddNormed(absl::Span<const float> weight) {
-  backend_.Norm(branch_, weight, config_.rms_epsilon, branch_);
+  Norm(branch_, weight, adapted_, branch_);
   backend_.Add(x_, branch_, x_);
 }
 
 ModelCost Decoder::cost() const {
   ModelCost cost;
   for (const Layer& layer : layers_) {
-    for (const Matrix* matrix :
-         {layer.qkv.get(), layer.attention_output.get(), layer.gate_up.get(), layer.down.get()}) {
+    for (const std::unique_ptr<Matrix>& matrix : layer.matrices) {
       cost.layer_weight_bytes += matrix->bytes();
       cost.layer_macs += matrix->rows() * matrix->cols();
     }

@@ -3,11 +3,13 @@
 #ifndef NIBBLE_ENGINE_MODELS_DECODER_H_
 #define NIBBLE_ENGINE_MODELS_DECODER_H_
 
+#include <array>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "engine/models/model.h"
 
 namespace nibble::engine {
@@ -19,6 +21,7 @@ class Decoder : public Model {
   // Loads what every architecture has, then LoadLayer for each layer.
   absl::Status Load();
 
+  absl::StatusOr<std::unique_ptr<const ModelDelta>> LoadDelta(const DeltaFile& file) const override;
   void Forward(const Batch& batch) override;
   View Logits(absl::Span<const int64_t> rows) override;
   const ModelConfig& config() const override { return config_; }
@@ -26,11 +29,14 @@ class Decoder : public Model {
 
  protected:
   struct Layer {
-    std::unique_ptr<Matrix> qkv, attention_output, gate_up, down;
+    std::array<std::unique_ptr<Matrix>, kNumProducts> matrices;  // by Product
     absl::Span<const float> attention_norm, mlp_norm;
     absl::Span<const float> qkv_bias;                            // or empty
     absl::Span<const float> query_norm, key_norm;                // or empty: per head
     absl::Span<const float> post_attention_norm, post_mlp_norm;  // or empty
+
+    std::unique_ptr<Matrix>& matrix(Product product) { return matrices[static_cast<size_t>(product)]; }
+    const std::unique_ptr<Matrix>& matrix(Product product) const { return matrices[static_cast<size_t>(product)]; }
   };
   // One rotary embedding: its frequencies, and the angles of the current batch.
   struct Rope {
@@ -66,16 +72,33 @@ class Decoder : public Model {
   void PrepareRope(Rope& rope);
 
  private:
-  static std::unique_ptr<Matrix>& MatrixOf(Layer& layer, Product product);
   const Tensor* Find(const std::string& name) const;
   const Tensor* FindLayer(int index, std::string_view part) const;
   std::vector<const Tensor*> PartsOf(int index, Product product) const;
   absl::Status LoadProduct(int index, Product product, Layer& layer);
   absl::StatusOr<std::unique_ptr<Matrix>> LoadHead(const Tensor* head);
   absl::Status LoadCommon(int index, Layer& layer);
+  absl::Span<const float> LoadVector(const std::vector<const Tensor*>& parts, bool is_bias);
   // Before the product, in the current layer.
   void ShowProduct(Product product, View input);
   absl::Status AllocateViews();
+  void Multiply(View x, Product product, const Layer& layer, Epilogue epilogue, View out);
+  void Norm(View x, absl::Span<const float> weight, absl::Span<const AdaptedRows> adapted, View out);
+
+  // decoder_delta.cc
+  absl::StatusOr<std::unique_ptr<MatrixDelta>> LoadMatrixDelta(const DeltaFile& file,
+                                                               absl::Span<const Tensor* const> parts) const;
+  void Embed(absl::Span<const int32_t> ids);
+  static absl::Span<const float> NormOf(const ModelDelta* delta, absl::Span<const float> weight);
+  // Calls norm(first_row, num_rows, weight) for all rows; once where no fine-tune has a norm of its own there.
+  static void ForNorms(absl::Span<const AdaptedRows> adapted, int64_t rows, absl::Span<const float> weight,
+                       absl::FunctionRef<void(int64_t, int64_t, absl::Span<const float>)> norm);
+  // Valid until the next call.
+  absl::Span<const DeltaRows> DeltasOf(absl::Span<const AdaptedRows> adapted,
+                                       absl::FunctionRef<const MatrixDelta*(const ModelDelta&)> of);
+  void AddBiases(absl::Span<const float> bias);
+  // Of the last batch's, those that the rows of logits run with, as rows of logits.
+  absl::Span<const AdaptedRows> AdaptedLogits(absl::Span<const int64_t> rows);
 
   const ModelConfig config_;
   const WeightSource& source_;
@@ -85,7 +108,16 @@ class Decoder : public Model {
   RopeShape rope_shape_;
   float embedding_scale_ = 1.0f;
 
+  // A norm's or a bias's, as loaded.
+  struct LoadedVector {
+    std::vector<const Tensor*> parts;
+    bool is_bias;
+    absl::Span<const float> values;
+  };
+
   const Tensor* embedding_ = nullptr;
+  const Tensor* head_tensor_ = nullptr;
+  std::vector<LoadedVector> vectors_;
   absl::Span<const float> output_norm_;
   std::unique_ptr<Matrix> head_;
   std::vector<Layer> layers_;
@@ -96,6 +128,9 @@ class Decoder : public Model {
   View all_x_, all_normed_, all_qkv_, all_attended_, all_gate_up_, all_gated_, all_branch_, head_input_, logits_;
   View x_, normed_, qkv_, attended_, gate_up_, gated_, branch_;
   absl::Span<const SequenceRows> sequences_;
+  absl::Span<const AdaptedRows> adapted_;
+  std::vector<AdaptedRows> adapted_logits_;
+  std::vector<DeltaRows> delta_rows_;
 };
 
 // Constructors of the architectures; the table is in model.cc.

@@ -9,8 +9,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "engine/adapters/delta_file.h"
 #include "engine/backends/backend.h"
 #include "engine/models/attention_observer.h"
+#include "engine/models/model_delta.h"
 #include "engine/models/product_observer.h"
 #include "engine/weights/model_config.h"
 #include "engine/weights/weight_source.h"
@@ -30,6 +32,7 @@ struct ModelLoadOptions {
 struct Batch {
   absl::Span<const int32_t> ids;
   absl::Span<const SequenceRows> sequences;
+  absl::Span<const AdaptedRows> adapted = {};  // in order, without overlap; all other rows run on the model alone
 };
 
 // What one token costs, for `nibble bench` and its roofline.
@@ -49,10 +52,14 @@ class Model {
   static absl::StatusOr<std::unique_ptr<Model>> Load(const ModelConfig& config, const WeightSource& source,
                                                      Backend& backend, const ModelLoadOptions& options);
 
+  // A fine-tune of this model. Any thread, also while a batch runs. REQUIRES: CheckDelta was OK for the model's source,
+  // and the model rounds its activations. RESOURCE_EXHAUSTED if memory ends.
+  virtual absl::StatusOr<std::unique_ptr<const ModelDelta>> LoadDelta(const DeltaFile& file) const = 0;
+
   // Runs all layers over the batch; K and V go into the pages. REQUIRES: at most max_rows ids.
   virtual void Forward(const Batch& batch) = 0;
   // The logits of rows of the last Forward, [rows.size(), vocab_size], valid until the next call. REQUIRES: at most
-  // max_logit_rows rows.
+  // max_logit_rows rows, in order.
   virtual View Logits(absl::Span<const int64_t> rows) = 0;
 
   virtual const ModelConfig& config() const = 0;

@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <random>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/adapters/delta_file.h"
 #include "engine/tools/solo_sequence.h"
+#include "engine/weights/layer_products.h"
 #include "kvcache/base/check.h"
 #include "kvcache/base/status_macros.h"
 
@@ -25,6 +29,7 @@ struct Work {
   std::string kind;
   int64_t batch;
   int64_t depth;
+  int64_t adapters;
   int64_t tokens;  // of each sequence, timed
   std::vector<double> seconds;
 
@@ -34,10 +39,15 @@ struct Work {
 
 std::vector<Work> WorkOf(const BenchOptions& options) {
   std::vector<Work> all;
+  const auto add = [&](const std::string& kind, int64_t batch, int64_t depth, int64_t tokens) {
+    for (const int64_t adapters : options.adapters) {
+      if (adapters <= batch) all.push_back({kind, batch, depth, adapters, tokens, {}});
+    }
+  };
   for (const int64_t depth : options.depths) {
-    if (options.prefill_tokens > 0) all.push_back({"prefill", 1, depth, options.prefill_tokens, {}});
+    if (options.prefill_tokens > 0) add("prefill", 1, depth, options.prefill_tokens);
     if (options.decode_steps == 0) continue;
-    for (const int64_t batch : options.batches) all.push_back({"decode", batch, depth, options.decode_steps, {}});
+    for (const int64_t batch : options.batches) add("decode", batch, depth, options.decode_steps);
   }
   return all;
 }
@@ -45,7 +55,8 @@ std::vector<Work> WorkOf(const BenchOptions& options) {
 // One engine and codec at work.
 class CodecBench {
  public:
-  CodecBench(CpuEngine& engine, int64_t vocab_size) : engine_(engine) {
+  CodecBench(CpuEngine& engine, int64_t vocab_size, absl::Span<const std::unique_ptr<const Adapter>> adapters)
+      : engine_(engine), adapters_(adapters) {
     for (int64_t i = 0; i < kStepTokens; ++i) ids_.push_back(static_cast<int32_t>((i * 7919 + 13) % vocab_size));
     params_.temperature = 0.0f;
     request_.params = &params_;
@@ -82,6 +93,7 @@ class CodecBench {
   double Prefill(const Work& work) {
     SoloSequence sequence(engine_, work.capacity());
     sequence.Rewind(work.depth);
+    if (work.adapters > 0) sequence.set_adapter(adapters_[0].get());
     std::vector<int32_t> prompt;
     while (static_cast<int64_t>(prompt.size()) < work.tokens) prompt.push_back(ids_[prompt.size() % ids_.size()]);
     const auto start = std::chrono::steady_clock::now();
@@ -95,6 +107,7 @@ class CodecBench {
     for (int64_t i = 0; i < work.batch; ++i) {
       sequences.emplace_back(engine_, work.capacity(), static_cast<kv::PageId>(i * pages_each));
       sequences.back().Rewind(work.depth);
+      if (work.adapters > 0) sequences.back().set_adapter(adapters_[static_cast<size_t>(i % work.adapters)].get());
     }
     std::vector<int32_t> last(static_cast<size_t>(work.batch), ids_[0]);
     DecodeStep(sequences, last);  // warms up
@@ -118,6 +131,7 @@ class CodecBench {
   }
 
   CpuEngine& engine_;
+  const absl::Span<const std::unique_ptr<const Adapter>> adapters_;
   std::vector<int32_t> ids_;
   SamplingParams params_;
   SampleRequest request_;
@@ -137,7 +151,8 @@ BenchRow RowOf(const Work& work, const std::string& kv, const CpuEngine& engine,
   const double bytes = steps * static_cast<double>(cost.layer_weight_bytes) +
                        (prefill ? 1.0 : steps) * static_cast<double>(cost.head_weight_bytes) +
                        steps * cached * static_cast<double>(engine.kv_costs().page_bytes) / kv::kPageTokens;
-  BenchRow row = {work.kind, work.batch, work.depth, kv, tokens / seconds, macs / seconds * 1e-9, 0.0, 0.0};
+  BenchRow row = {work.kind, work.batch, work.depth, work.adapters, kv, tokens / seconds, macs / seconds * 1e-9,
+                  0.0,       0.0};
   row.of_compute_peak = row.gmacs / machine.int8_gmacs;
   row.of_bandwidth_peak = bytes / seconds * 1e-9 / machine.read_gbps;
   return row;
@@ -181,6 +196,30 @@ absl::StatusOr<std::unique_ptr<CpuEngine>> EngineFor(const OpenedModel& model, c
   return EngineWithPages(engine_options, model, largest.pages());
 }
 
+// Signs for every projection, of the size that fine-tunes have.
+DeltaFile RandomDelta(const WeightSource& base, std::mt19937& random) {
+  DeltaFile delta;
+  for (const Tensor& tensor : base.tensors()) {
+    if (!IsProjection(tensor.name)) continue;
+    const int64_t words = (tensor.cols() + 31) / 32;
+    SignDelta signs(1, tensor.rows(), words, /*scale_per_row=*/false);
+    for (uint32_t& word : signs.mutable_signs()) word = random();
+    signs.mutable_scales()[0] = 1e-4f;
+    delta.signs.emplace(tensor.name, std::move(signs));
+  }
+  return delta;
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<const Adapter>>> RandomAdapters(const CpuEngine& engine,
+                                                                           const WeightSource& base, int64_t count) {
+  std::mt19937 random(1);
+  std::vector<std::unique_ptr<const Adapter>> adapters(static_cast<size_t>(count));
+  for (std::unique_ptr<const Adapter>& adapter : adapters) {
+    NIBBLE_ASSIGN_OR_RETURN(adapter, engine.LoadAdapter(RandomDelta(base, random)));
+  }
+  return adapters;
+}
+
 }  // namespace
 
 absl::StatusOr<BenchReport> Bench(const OpenedModel& model, const BenchOptions& options, const Progress& progress) {
@@ -192,7 +231,9 @@ absl::StatusOr<BenchReport> Bench(const OpenedModel& model, const BenchOptions& 
     if (all.empty()) return absl::InvalidArgumentError("--prefill=0 --decode=0 leave nothing to run");
     NIBBLE_ASSIGN_OR_RETURN(const std::unique_ptr<CpuEngine> engine, EngineFor(model, options, codec, all));
     if (report.machine.cpu.empty()) report.machine = MeasureMachine(engine->isa(), ThreadsFromFlags());
-    CodecBench bench(*engine, model.file.config.vocab_size);
+    const int64_t most = *std::max_element(options.adapters.begin(), options.adapters.end());
+    NIBBLE_ASSIGN_OR_RETURN(const auto adapters, RandomAdapters(*engine, *model.file.weights, most));
+    CodecBench bench(*engine, model.file.config.vocab_size, adapters);
     bench.TouchPages();
     const int64_t runs = static_cast<int64_t>(options.codecs.size() * all.size()) * options.repeat;
     for (int64_t round = 0; round < options.repeat; ++round) {

@@ -21,6 +21,7 @@ struct BenchOptions {
   std::vector<int64_t> depths;  // tokens in the cache of each sequence before the clock starts
   std::vector<std::string> codecs;
   std::string activations = "a8";
+  std::vector<int64_t> adapters = {0};  // fine-tunes that the sequences of a row take in turn
   int64_t repeat = 3;
 };
 
@@ -28,6 +29,7 @@ struct BenchRow {
   std::string kind;  // "prefill" (one prompt) or "decode"
   int64_t batch = 1;
   int64_t depth = 0;
+  int64_t adapters = 0;
   std::string kv;
   double tokens_per_second = 0.0;  // of all sequences together, median of the repeats
   // Products with weights, 1e9 multiply-adds per second; attention is not counted.
@@ -42,6 +44,7 @@ struct BenchReport {
   std::vector<BenchRow> rows;
 };
 
+// Fine-tunes are random signs for every projection; a batch is run with as many as it has sequences at most.
 // Depth is memory that is there and attended to, not a text: one token of every page was written. Repeats go round all
 // rows of a codec, so that a slow spell of the machine does not fall on one row. INVALID_ARGUMENT for a depth beyond
 // the model's context or a cache beyond the machine's free memory.

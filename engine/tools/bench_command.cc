@@ -20,6 +20,7 @@ absl::StatusOr<BenchOptions> BenchOptionsFromFlags() {
   NIBBLE_ASSIGN_OR_RETURN(options.batches, NumbersOf("batch", absl::GetFlag(FLAGS_batch), 1));
   NIBBLE_ASSIGN_OR_RETURN(options.depths, NumbersOf("depth", absl::GetFlag(FLAGS_depth), 0));
   NIBBLE_ASSIGN_OR_RETURN(const std::vector<RunMode> modes, RunModesFromFlags());
+  NIBBLE_ASSIGN_OR_RETURN(options.adapters, NumbersOf("adapters", absl::GetFlag(FLAGS_adapters), 0));
   options.codecs = CodecsFromFlags();
   if (modes.size() != options.codecs.size()) return absl::InvalidArgumentError("--activations: one value is needed");
   options.activations = modes.front().activations;
@@ -30,12 +31,13 @@ void PrintReport(const BenchReport& report) {
   const BenchMachine& machine = report.machine;
   std::printf("%s, %s, %d threads: %.0f int8 GMAC/s, %.1f GB/s\n", machine.cpu.c_str(), machine.isa.c_str(),
               machine.threads, machine.int8_gmacs, machine.read_gbps);
-  std::printf("%-8s %6s %7s %-7s %14s %9s %9s %11s\n", "kind", "batch", "depth", "kv", "tokens/s", "GMAC/s",
-              "of compute", "of bandwidth");
+  std::printf("%-8s %6s %7s %8s %-7s %14s %9s %9s %11s\n", "kind", "batch", "depth", "adapters", "kv", "tokens/s",
+              "GMAC/s", "of compute", "of bandwidth");
   for (const BenchRow& row : report.rows) {
-    std::printf("%-8s %6lld %7lld %-7s %14.1f %9.1f %9.1f%% %10.1f%%\n", row.kind.c_str(),
-                static_cast<long long>(row.batch), static_cast<long long>(row.depth), row.kv.c_str(),
-                row.tokens_per_second, row.gmacs, 100 * row.of_compute_peak, 100 * row.of_bandwidth_peak);
+    std::printf("%-8s %6lld %7lld %8lld %-7s %14.1f %9.1f %9.1f%% %10.1f%%\n", row.kind.c_str(),
+                static_cast<long long>(row.batch), static_cast<long long>(row.depth),
+                static_cast<long long>(row.adapters), row.kv.c_str(), row.tokens_per_second, row.gmacs,
+                100 * row.of_compute_peak, 100 * row.of_bandwidth_peak);
   }
 }
 
@@ -54,6 +56,7 @@ std::string BenchJson(const BenchReport& report) {
     json["rows"].push_back({{"kind", row.kind},
                             {"batch", row.batch},
                             {"depth", row.depth},
+                            {"adapters", row.adapters},
                             {"kv", row.kv},
                             {"tokens_per_second", row.tokens_per_second},
                             {"gmacs", row.gmacs},

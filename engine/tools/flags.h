@@ -42,6 +42,7 @@ ABSL_DECLARE_FLAG(int32_t, repeat);
 ABSL_DECLARE_FLAG(std::string, base);
 ABSL_DECLARE_FLAG(std::string, tuned);
 ABSL_DECLARE_FLAG(std::string, adapter);
+ABSL_DECLARE_FLAG(std::vector<std::string>, adapters);
 ABSL_DECLARE_FLAG(int32_t, planes);
 ABSL_DECLARE_FLAG(std::string, scales);
 

@@ -26,7 +26,9 @@ absl::StatusOr<Generated> Generate(const OpenedModel& model, absl::Span<const in
   NIBBLE_ASSIGN_OR_RETURN(const int64_t capacity, CapacityFor(model, prompt.size(), options.max_tokens));
   NIBBLE_ASSIGN_OR_RETURN(const EngineOptions engine_options, OptionsFor(options.mode));
   NIBBLE_ASSIGN_OR_RETURN(const auto engine, EngineWithPages(engine_options, model, kv::PagesFor(capacity)));
+  NIBBLE_ASSIGN_OR_RETURN(const auto adapter, AdapterFor(*engine, engine_options, model));
   SoloSequence sequence(*engine, capacity);
+  sequence.set_adapter(adapter.get());
   IncrementalDecoder decoder(*model.tokenizer);
   Generated result;
   result.prompt_ids.assign(prompt.begin(), prompt.end());

@@ -25,6 +25,16 @@ absl::Status LoadCalibrations(const std::string& path, OpenedModel* model) {
   return absl::OkStatus();
 }
 
+absl::Status AddDelta(const std::string& path, OpenedModel* model) {
+  const WeightSource& base = *model->file.weights;
+  NIBBLE_ASSIGN_OR_RETURN(DeltaFile delta, ReadDelta(path));
+  NIBBLE_RETURN_IF_ERROR(CheckDelta(delta, base, ModelSha256(base)));
+  model->delta = std::make_unique<const DeltaFile>(std::move(delta));
+  model->merged = std::make_unique<const ModelFile>(
+      ModelFile{model->file.config, TokenizerData(), MergedWeights(base, *model->delta)});
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path) {
@@ -39,6 +49,8 @@ absl::StatusOr<OpenedModel> OpenModelFromFlags() {
   NIBBLE_ASSIGN_OR_RETURN(OpenedModel model, OpenModel(absl::GetFlag(FLAGS_model)));
   const std::string path = absl::GetFlag(FLAGS_kv_calibration);
   if (!path.empty()) NIBBLE_RETURN_IF_ERROR(LoadCalibrations(path, &model));
+  const std::string adapter = absl::GetFlag(FLAGS_adapter);
+  if (!adapter.empty()) NIBBLE_RETURN_IF_ERROR(AddDelta(adapter, &model));
   return model;
 }
 
@@ -58,7 +70,14 @@ absl::StatusOr<std::unique_ptr<CpuEngine>> EngineWithPages(EngineOptions options
   options.kv_pages = pages;
   const auto calibration = model.calibrations.find(options.kv_codec);
   if (calibration != model.calibrations.end()) options.calibration = calibration->second;
-  return CreateEngine(options, model.file);
+  if (model.delta == nullptr || options.weights != WeightMode::kF32) return CreateEngine(options, model.file);
+  return CreateEngine(options, *model.merged);
+}
+
+absl::StatusOr<std::unique_ptr<const Adapter>> AdapterFor(const CpuEngine& engine, const EngineOptions& options,
+                                                          const OpenedModel& model) {
+  if (model.delta == nullptr || options.weights == WeightMode::kF32) return nullptr;
+  return engine.LoadAdapter(*model.delta);
 }
 
 }  // namespace nibble::engine

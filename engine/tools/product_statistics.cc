@@ -25,7 +25,7 @@ bool ProductStatistics::OnProduct(const ObservedProduct& observed) {
       absl::MakeConstSpan(reinterpret_cast<const std::byte*>(transposed_.data()), transposed_.size() * sizeof(float));
   const auto matrix = backend_.LoadMatrix({&columns}, WeightMode::kF32, {ActivationMode::kF32});
   NIBBLE_CHECK(matrix.ok());
-  backend_.MatMul({transposed_.data(), input.cols, input.rows}, **matrix, {}, Epilogue::kAdd,
+  backend_.MatMul({transposed_.data(), input.cols, input.rows}, **matrix, {}, {}, Epilogue::kAdd,
                   {moments.sums.data(), input.cols, input.cols});
   return false;
 }

@@ -95,8 +95,9 @@ class QuestionMaker {
   const std::vector<int32_t> filler_;
 };
 
-absl::StatusOr<bool> Finds(const OpenedModel& model, Engine& engine, const Question& question) {
+absl::StatusOr<bool> Finds(const OpenedModel& model, Engine& engine, const Adapter* adapter, const Question& question) {
   SoloSequence sequence(engine, static_cast<int64_t>(question.prompt.size()) + kAnswerTokens);
+  sequence.set_adapter(adapter);
   SamplingParams greedy;
   greedy.temperature = 0.0f;
   std::vector<int32_t> ids;
@@ -124,10 +125,11 @@ class Series {
       NIBBLE_ASSIGN_OR_RETURN(const EngineOptions engine_options, OptionsFor(mode));
       NIBBLE_ASSIGN_OR_RETURN(const auto engine,
                               EngineWithPages(engine_options, model_, kv::PagesFor(length + kAnswerTokens)));
+      NIBBLE_ASSIGN_OR_RETURN(const auto adapter, AdapterFor(*engine, engine_options, model_));
       RetrievalRow row = {
           mode, kind, length, 0, static_cast<int>(questions.size()), std::vector<int>(std::size(kDepths))};
       for (size_t i = 0; i < questions.size(); ++i) {
-        NIBBLE_ASSIGN_OR_RETURN(const bool found, Finds(model_, *engine, questions[i]));
+        NIBBLE_ASSIGN_OR_RETURN(const bool found, Finds(model_, *engine, adapter.get(), questions[i]));
         row.found += found;
         row.found_at[i / static_cast<size_t>(options_.trials)] += found;
         asked();

@@ -33,7 +33,9 @@ absl::Status SideBySide::Add(const OpenedModel& model, const RunMode& mode) {
   options.step_tokens = kStepTokens;
   options.max_sequences = 1;
   NIBBLE_ASSIGN_OR_RETURN(reader->engine, EngineWithPages(options, model, kv::PagesFor(context_)));
+  NIBBLE_ASSIGN_OR_RETURN(reader->adapter, AdapterFor(*reader->engine, options, model));
   reader->sequence = std::make_unique<SoloSequence>(*reader->engine, context_);
+  reader->sequence->set_adapter(reader->adapter.get());
   reader->logits.resize(static_cast<size_t>(kStepTokens * model.file.config.vocab_size));
   readers_.push_back(std::move(reader));
   return absl::OkStatus();

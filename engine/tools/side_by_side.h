@@ -26,6 +26,7 @@ class SideBySide {
   struct Reader {
     RunMode mode;
     std::unique_ptr<CpuEngine> engine;
+    std::unique_ptr<const Adapter> adapter;
     std::unique_ptr<SoloSequence> sequence;
     std::vector<float> logits;  // [kStepTokens, vocab], of the rows of the current step that are scored
     Fidelity fidelity;          // to the first reader

@@ -21,6 +21,7 @@ SequenceStep SoloSequence::StepFor(absl::Span<const int32_t> tokens, const Sampl
   SequenceStep step;
   step.tokens = tokens;
   step.position = position_;
+  step.adapter = adapter_;
   step.pages = pages_;
   step.raw_slots = raw_slots_;
   step.logit_rows = sample != nullptr ? 1 : 0;

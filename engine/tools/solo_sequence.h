@@ -16,6 +16,8 @@ class SoloSequence {
   // slot for every page (EngineOptions::kv_pages) or none.
   SoloSequence(Engine& engine, int64_t capacity_tokens, kv::PageId first_page = 0);
 
+  // Every step from now on runs with the fine-tune, which must outlive them; nullptr: the model alone.
+  void set_adapter(const Adapter* adapter) { adapter_ = adapter; }
   int64_t position() const { return position_; }
   void Rewind(int64_t position) { position_ = position; }
 
@@ -33,6 +35,7 @@ class SoloSequence {
 
  private:
   Engine& engine_;
+  const Adapter* adapter_ = nullptr;
   std::vector<kv::PageId> pages_;
   std::vector<kv::RawSlot> raw_slots_;
   int64_t position_ = 0;

@@ -15,6 +15,7 @@ namespace nibble::engine {
 
 // In the order of the computation.
 enum class Product { kQkv, kAttentionOutput, kGateUp, kDown };
+inline constexpr size_t kNumProducts = 4;
 
 struct LayerProduct {
   Product product;

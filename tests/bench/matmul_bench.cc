@@ -61,7 +61,7 @@ class Product {
     std::mt19937 random(2);
     std::normal_distribution<float> normal;
     for (int64_t i = 0; i < rows * shape_.inputs; ++i) x.data[i] = normal(random);
-    for (auto unused : state) backend_.MatMul(x, *matrix_, {}, Epilogue::kStore, out);
+    for (auto unused : state) backend_.MatMul(x, *matrix_, {}, {}, Epilogue::kStore, out);
     const double products = static_cast<double>(state.iterations());
     const auto gmacs = static_cast<double>(rows * shape_.inputs * shape_.outputs) * 1e-9;
     const auto rate = benchmark::Counter::kIsRate;

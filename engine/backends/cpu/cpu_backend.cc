@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "engine/backends/cpu/delta_kernels.h"
 #include "engine/backends/rope_frequencies.h"
 #include "kvcache/base/check.h"
 #include "kvcache/base/status_macros.h"
@@ -47,6 +48,10 @@ CpuBackend::CpuBackend(simd::Isa isa, WorkerPool& pool, const kv::RawForm& raw_f
 absl::StatusOr<std::unique_ptr<Matrix>> CpuBackend::LoadMatrix(absl::Span<const Tensor* const> parts,
                                                                WeightMode weights, const InputRounding& inputs) {
   return PackedMatrix::Pack(parts, weights, inputs, pool_);
+}
+
+absl::StatusOr<std::unique_ptr<MatrixDelta>> CpuBackend::LoadDelta(absl::Span<const PartDelta> parts) const {
+  return PackedDelta::Pack(parts);
 }
 
 absl::Span<const float> CpuBackend::LoadVector(absl::Span<const Tensor* const> parts) {
@@ -97,6 +102,10 @@ void CpuBackend::NormHeads(View x, int64_t first_col, int heads, absl::Span<cons
   });
 }
 
+void CpuBackend::AddVector(absl::Span<const float> values, View x) {
+  ForRows(pool_, x.rows, [&](int64_t row) { rows_.add(x.row(row), values.data(), x.cols, x.row(row)); });
+}
+
 void CpuBackend::Add(View x, View y, View out) {
   ForRows(pool_, x.rows, [&](int64_t row) { rows_.add(x.row(row), y.row(row), x.cols, out.row(row)); });
 }
@@ -111,17 +120,67 @@ void CpuBackend::Quantize(View x, const PackedMatrix& matrix) {
     scaled_sums_.resize(count);
     biases_.resize(count);
   }
-  quantized_ = {codes_.data(), scales_.data(), scaled_sums_.data(), biases_.data(), groups};
+  if (row_sums_.size() < static_cast<size_t>(x.rows)) row_sums_.resize(static_cast<size_t>(x.rows));
+  quantized_ = {codes_.data(), scales_.data(), scaled_sums_.data(), biases_.data(), row_sums_.data(), groups};
   ForRows(pool_, x.rows, [&](int64_t row) { QuantizeRow(isa_, x.row(row), x.cols, row, int4_inputs, quantized_); });
 }
 
-void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, Epilogue epilogue, View out) {
+void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, absl::Span<const DeltaRows> deltas,
+                        Epilogue epilogue, View out) {
   const auto& packed = static_cast<const PackedMatrix&>(matrix);
   const auto& sections = packed.sections();
   if (std::any_of(sections.begin(), sections.end(), [](const Section& s) { return !s.f32; })) {
     Quantize(x, packed);
   }
-  for (const Section& section : sections) MatMulSection(x, section, bias, epilogue, out);
+  for (const Section& section : sections) {
+    NIBBLE_CHECK(deltas.empty() || !section.f32);
+    MatMulSection(x, section, bias, epilogue, out);
+  }
+  AddDeltas(deltas, out);
+}
+
+// One loop over all of them: a thread reads long stretches of one delta after another.
+void CpuBackend::AddDeltas(absl::Span<const DeltaRows> deltas, View out) {
+  delta_work_.clear();
+  int64_t items = 0;
+  for (const DeltaRows& rows : deltas) {
+    for (const DeltaSection& section : static_cast<const PackedDelta*>(rows.delta)->sections()) {
+      delta_work_.push_back({&rows, &section, items});
+      items += Items(section.panels(), kPanelsTogether);
+    }
+  }
+  const auto add = [&](int64_t item, int) {
+    const auto after = std::upper_bound(delta_work_.begin(), delta_work_.end(), item,
+                                        [](int64_t at, const DeltaWork& work) { return at < work.first_item; });
+    const DeltaWork& work = *std::prev(after);
+    AddDeltaPanels(*work.rows, *work.section, (item - work.first_item) * kPanelsTogether, out);
+  };
+  pool_.ParallelFor(items, add, Handing::kInRuns);
+}
+
+// kPanelsTogether panels from the first on, plane after plane.
+void CpuBackend::AddDeltaPanels(const DeltaRows& rows, const DeltaSection& section, int64_t first_panel, View out) {
+  const DeltaPanelKernel kernel = DeltaPanelKernelFor(isa_, section.bits);
+  const int64_t end_row = rows.first_row + rows.num_rows;
+  const int64_t end = std::min(section.panels(), first_panel + kPanelsTogether);
+  for (int64_t row = rows.first_row; row < end_row; row += kRowBlock) {
+    for (int64_t panel = first_panel; panel < end; ++panel) {
+      const int64_t output = panel * kPanelOutputs;
+      DeltaPanelArgs args;
+      args.rows = std::min(kRowBlock, end_row - row);
+      args.x = &quantized_;
+      args.first_row = row;
+      args.out = out.row(row) + section.first_output + output;
+      args.out_stride = out.cols;
+      args.outputs = static_cast<int>(std::min<int64_t>(kPanelOutputs, section.num_outputs - output));
+      for (int64_t plane = 0; plane < section.planes; ++plane) {
+        const int64_t at = plane * section.panels() + panel;
+        args.panel = section.data.data() + at * section.panel_bytes;
+        args.scales = section.scales.data() + at * kPanelOutputs;
+        kernel(args);
+      }
+    }
+  }
 }
 
 void CpuBackend::MatMulSection(View x, const Section& section, absl::Span<const float> bias, Epilogue epilogue,

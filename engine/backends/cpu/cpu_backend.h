@@ -10,6 +10,7 @@
 #include "engine/backends/cpu/attention.h"
 #include "engine/backends/cpu/kv_pool.h"
 #include "engine/backends/cpu/matmul_kernels.h"
+#include "engine/backends/cpu/packed_delta.h"
 #include "engine/backends/cpu/packed_matrix.h"
 #include "engine/backends/cpu/row_kernels.h"
 #include "engine/backends/cpu/worker_pool.h"
@@ -23,6 +24,7 @@ class CpuBackend : public Backend {
 
   absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, WeightMode weights,
                                                      const InputRounding& inputs) override;
+  absl::StatusOr<std::unique_ptr<MatrixDelta>> LoadDelta(absl::Span<const PartDelta> parts) const override;
   absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) override;
   absl::StatusOr<View> AllocateView(int64_t rows, int64_t cols) override;
   absl::Status AllocateKv(const KvShape& shape, const kv::CacheShape& cache, int64_t step_tokens) override;
@@ -31,8 +33,10 @@ class CpuBackend : public Backend {
   void Gather(View x, absl::Span<const int64_t> rows, View out) override;
   void Norm(View x, absl::Span<const float> weight, float epsilon, View out) override;
   void NormHeads(View x, int64_t first_col, int heads, absl::Span<const float> weight, float epsilon) override;
+  void AddVector(absl::Span<const float> values, View x) override;
   void Add(View x, View y, View out) override;
-  void MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, Epilogue epilogue, View out) override;
+  void MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, absl::Span<const DeltaRows> deltas,
+              Epilogue epilogue, View out) override;
   void RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base, double linear_factor,
                   View angles) override;
   void RopeStoreKv(absl::Span<const SequenceRows> batch, const AttentionShape& shape, const RopeShape& rope,
@@ -43,9 +47,18 @@ class CpuBackend : public Backend {
   void SoftCap(float cap, View x) override;
 
  private:
+  // One section of the delta of some rows, cut into items.
+  struct DeltaWork {
+    const DeltaRows* rows;
+    const DeltaSection* section;
+    int64_t first_item;
+  };
+
   void SealFullPages(absl::Span<const SequenceRows> batch, int layer, int num_kv_heads);
   void Quantize(View x, const PackedMatrix& matrix);
   void MatMulSection(View x, const Section& section, absl::Span<const float> bias, Epilogue epilogue, View out);
+  void AddDeltas(absl::Span<const DeltaRows> deltas, View out);
+  void AddDeltaPanels(const DeltaRows& rows, const DeltaSection& section, int64_t first_panel, View out);
 
   simd::Isa isa_;
   WorkerPool& pool_;
@@ -55,10 +68,11 @@ class CpuBackend : public Backend {
   std::vector<AlignedBuffer> buffers_;
   std::vector<std::unique_ptr<std::vector<float>>> vectors_;
   std::vector<std::pair<const SequenceRows*, int64_t>> full_pages_;  // of the current step
+  std::vector<DeltaWork> delta_work_;                                // of the current product
   // The quantized input of the current product.
   QuantizedRows quantized_;
   std::vector<int8_t> codes_;
-  std::vector<float> scales_, scaled_sums_;
+  std::vector<float> scales_, scaled_sums_, row_sums_;
   std::vector<int32_t> biases_;
 };
 

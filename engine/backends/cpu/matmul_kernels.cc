@@ -11,6 +11,7 @@
 #define HWY_TARGET_INCLUDE "engine/backends/cpu/matmul_kernels.cc"
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
+#include "engine/backends/cpu/group_dot-inl.h"
 #include "hwy/highway.h"
 #include "kvcache/simd/vec16-inl.h"
 
@@ -26,151 +27,7 @@ namespace {
 
 using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary of this target
 
-constexpr int kCodeBytes4 = 256;
-constexpr int kCodeBytes8 = 512;
 constexpr int32_t kInfinityBits = 0x7F800000;
-
-#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX2
-HWY_INLINE int32_t LoadFour(const int8_t* x) {
-  int32_t four;
-  std::memcpy(&four, x, 4);
-  return four;
-}
-#endif
-
-// GroupDot4 / GroupDot8: dots[r] = the 16 outputs' integer dot products of one group with row r.
-
-#if HWY_TARGET == HWY_AVX3_DL
-
-template <int kRows>
-HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
-                          int64_t /*bias_stride*/, I16* dots) {
-  const __m512i low_mask = _mm512_set1_epi8(15);
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r].v[0].raw = _mm512_setzero_si512();
-  NIBBLE_UNROLL for (int pair = 0; pair < 4; ++pair) {
-    const __m512i packed = _mm512_loadu_si512(codes + pair * 64);
-    const __m512i low = _mm512_and_si512(packed, low_mask);
-    const __m512i high = _mm512_and_si512(_mm512_srli_epi16(packed, 4), low_mask);
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      const int8_t* row = x + r * stride + pair * 8;
-      __m512i& dot = dots[r].v[0].raw;
-      dot = _mm512_dpbusd_epi32(dot, low, _mm512_set1_epi32(LoadFour(row)));
-      dot = _mm512_dpbusd_epi32(dot, high, _mm512_set1_epi32(LoadFour(row + 4)));
-    }
-  }
-}
-
-// The instruction multiplies unsigned by signed bytes: weights are shifted to unsigned, and the bias takes the shift
-// out again.
-template <int kRows>
-HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* biases,
-                          int64_t bias_stride, I16* dots) {
-  const __m512i shift = _mm512_set1_epi8(static_cast<char>(0x80));
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r].v[0].raw = _mm512_set1_epi32(biases[r * bias_stride]);
-  NIBBLE_UNROLL for (int block = 0; block < 8; ++block) {
-    const __m512i weights = _mm512_xor_si512(_mm512_loadu_si512(codes + block * 64), shift);
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      __m512i& dot = dots[r].v[0].raw;
-      dot = _mm512_dpbusd_epi32(dot, weights, _mm512_set1_epi32(LoadFour(x + r * stride + block * 4)));
-    }
-  }
-}
-
-constexpr int kMaxRows = 8;
-
-#elif HWY_TARGET == HWY_AVX2
-
-// Nothing saturates: a pair sum is at most 2 * 15 * 127 = 3810, and eight of them 30480, below 2^15.
-template <int kRows>
-HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
-                          int64_t /*bias_stride*/, I16* dots) {
-  const __m256i low_mask = _mm256_set1_epi8(15);
-  __m256i sums[kRows][2];
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm256_setzero_si256();
-  NIBBLE_UNROLL for (int pair = 0; pair < 4; ++pair) {
-    NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
-      const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + pair * 64 + half * 32));
-      const __m256i low = _mm256_and_si256(packed, low_mask);
-      const __m256i high = _mm256_and_si256(_mm256_srli_epi16(packed, 4), low_mask);
-      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-        const int8_t* row = x + r * stride + pair * 8;
-        const __m256i even = _mm256_maddubs_epi16(low, _mm256_set1_epi32(LoadFour(row)));
-        const __m256i odd = _mm256_maddubs_epi16(high, _mm256_set1_epi32(LoadFour(row + 4)));
-        sums[r][half] = _mm256_add_epi16(sums[r][half], _mm256_add_epi16(even, odd));
-      }
-    }
-  }
-  const __m256i ones = _mm256_set1_epi16(1);
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-    NIBBLE_UNROLL for (int half = 0; half < 2; ++half) { dots[r].v[half].raw = _mm256_madd_epi16(sums[r][half], ones); }
-  }
-}
-
-// |w| times x with w's sign. Nothing saturates: 2 * 128 * 127 = 32512, below 2^15. (Activations are never -128.)
-template <int kRows>
-HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
-                          int64_t /*bias_stride*/, I16* dots) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) { dots[r].v[0].raw = dots[r].v[1].raw = _mm256_setzero_si256(); }
-  NIBBLE_UNROLL for (int block = 0; block < 8; ++block) {
-    NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
-      const __m256i weights = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + block * 64 + half * 32));
-      const __m256i magnitude = _mm256_abs_epi8(weights);
-      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-        const __m256i row = _mm256_set1_epi32(LoadFour(x + r * stride + block * 4));
-        const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(row, weights));
-        __m256i& dot = dots[r].v[half].raw;
-        dot = _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, ones));
-      }
-    }
-  }
-}
-
-constexpr int kMaxRows = 4;
-
-#else
-
-// The codes of one group, [input][output].
-template <int kBits>
-HWY_INLINE void UnpackGroup(const uint8_t* codes, int16_t (*weights)[16]) {
-  for (int k = 0; k < kGroupSize; ++k) {
-    const int block = k / 4;
-    for (int output = 0; output < 16; ++output) {
-      const int at = output * 4 + k % 4;
-      weights[k][output] = static_cast<int16_t>(kBits == 8 ? static_cast<int8_t>(codes[block * 64 + at])
-                                                           : (codes[block / 2 * 64 + at] >> (block % 2 * 4)) & 15);
-    }
-  }
-}
-
-template <int kBits, int kRows>
-HWY_INLINE void PlainDot(const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots) {
-  int16_t weights[kGroupSize][16];
-  UnpackGroup<kBits>(codes, weights);
-  for (int r = 0; r < kRows; ++r) {
-    int32_t sums[16] = {};
-    for (int k = 0; k < kGroupSize; ++k) {
-      for (int output = 0; output < 16; ++output) sums[output] += weights[k][output] * x[r * stride + k];
-    }
-    dots[r] = LoadInt(sums);
-  }
-}
-
-template <int kRows>
-HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
-                          int64_t /*bias_stride*/, I16* dots) {
-  PlainDot<4, kRows>(codes, x, stride, dots);
-}
-
-template <int kRows>
-HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
-                          int64_t /*bias_stride*/, I16* dots) {
-  PlainDot<8, kRows>(codes, x, stride, dots);
-}
-
-constexpr int kMaxRows = 4;
-
-#endif
 
 template <bool kHalf>
 HWY_INLINE V16 LoadParams(const std::byte* params) {
@@ -371,6 +228,7 @@ struct RoundingA4 {
 template <typename Rounding>
 HWY_INLINE void QuantizeGroups(const Rounding& rounding, const float* x, int64_t cols, int64_t row,
                                const QuantizedRows& out) {
+  float row_sum = 0.0f;
   for (int64_t first = 0; first < out.groups; first += 16) {
     const int64_t count = std::min<int64_t>(16, out.groups - first);
     HWY_ALIGN int32_t largest[16] = {};
@@ -394,9 +252,11 @@ HWY_INLINE void QuantizeGroups(const Rounding& rounding, const float* x, int64_t
       }
       out.scales[at] = made.scales[i];
       out.scaled_sums[at] = made.scales[i] * static_cast<float>(sum);
+      row_sum += out.scaled_sums[at];
       out.biases[at] = -128 * sum;
     }
   }
+  out.row_sums[row] = row_sum;
 }
 
 void QuantizeOneRow(const float* x, int64_t cols, int64_t row, const float* int4_inputs, const QuantizedRows& out) {

@@ -18,12 +18,14 @@ namespace nibble::engine {
 // Rows quantized dynamically, one scale per token and group of 32: symmetric int8, or 4 bits, whose codes are sixteen
 // integers in a row, zero among them (a zero point of 4 bits, which the codes have in them). Of a group of 4 bits some
 // inputs may be int8 on the same step, so that the few large ones do not make it wide (the mixed precision of Atom,
-// arXiv 2310.19102, section 4.1, but in place). codes: [rows, groups * 32], the others [rows, groups].
+// arXiv 2310.19102, section 4.1, but in place). codes: [rows, groups * 32], the others [rows, groups] where nothing
+// else is said.
 struct QuantizedRows {
   int8_t* codes = nullptr;
   float* scales = nullptr;
   float* scaled_sums = nullptr;  // scale * sum of the group's codes
   int32_t* biases = nullptr;     // -128 * sum of the group's codes: undoes the shift of weights to unsigned
+  float* row_sums = nullptr;     // of the scaled sums, in order; [rows]
   int64_t groups = 0;
 };
 

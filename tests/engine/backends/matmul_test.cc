@@ -37,7 +37,7 @@ std::vector<float> Multiply(simd::Isa isa, const Product& product, const std::ve
   auto matrix = backend.LoadMatrix(parts, product.weights, product.inputs);
   EXPECT_THAT(matrix, IsOk());
   std::vector<float> out(rows * (*matrix)->rows(), 1.0f);
-  backend.MatMul({x.data(), rows, (*matrix)->cols()}, **matrix, product.bias,
+  backend.MatMul({x.data(), rows, (*matrix)->cols()}, **matrix, product.bias, {},
                  product.add ? Epilogue::kAdd : Epilogue::kStore, {out.data(), rows, (*matrix)->rows()});
   return out;
 }
@@ -216,9 +216,9 @@ TEST(QuantizeRow, FourBitCodesAreThoseOfTheDefinitionOnEveryTarget) {
     for (const std::vector<float>& int4 : Int4InputsOf128()) {
       for (simd::Isa isa : simd::SupportedIsas()) {
         int8_t codes[128], want[kGroupSize];
-        float scales[4], scaled_sums[4], scale;
+        float scales[4], scaled_sums[4], row_sum, scale;
         int32_t biases[4];
-        QuantizeRow(isa, x.data(), 128, 0, int4.data(), {codes, scales, scaled_sums, biases, 4});
+        QuantizeRow(isa, x.data(), 128, 0, int4.data(), {codes, scales, scaled_sums, biases, &row_sum, 4});
         for (int g = 0; g < 4; ++g) {
           QuantizeGroupA4(&x[g * kGroupSize], &int4[g * kGroupSize], want, &scale);
           EXPECT_EQ(std::bit_cast<uint32_t>(scales[g]), std::bit_cast<uint32_t>(scale)) << simd::Name(isa);
@@ -228,6 +228,7 @@ TEST(QuantizeRow, FourBitCodesAreThoseOfTheDefinitionOnEveryTarget) {
           EXPECT_EQ(biases[g], -128 * sum);
           EXPECT_EQ(scaled_sums[g], scale * static_cast<float>(sum));
         }
+        EXPECT_EQ(row_sum, ((scaled_sums[0] + scaled_sums[1]) + scaled_sums[2]) + scaled_sums[3]);
       }
     }
   }
@@ -237,11 +238,11 @@ TEST(QuantizeRow, AnInt8InputDoesNotWidenTheStepOfItsGroup) {
   std::vector<float> x(32, 0.5f), int4(32, 1.0f);
   x[7] = 5.0f;
   int8_t codes[32];
-  float with, without, sum;
+  float with, without, sum, row_sum;
   int32_t bias;
-  QuantizeRow(simd::Isa::kScalar, x.data(), 32, 0, int4.data(), {codes, &without, &sum, &bias, 1});
+  QuantizeRow(simd::Isa::kScalar, x.data(), 32, 0, int4.data(), {codes, &without, &sum, &bias, &row_sum, 1});
   int4[7] = 0.0f;
-  QuantizeRow(simd::Isa::kScalar, x.data(), 32, 0, int4.data(), {codes, &with, &sum, &bias, 1});
+  QuantizeRow(simd::Isa::kScalar, x.data(), 32, 0, int4.data(), {codes, &with, &sum, &bias, &row_sum, 1});
   EXPECT_FLOAT_EQ(without, 5.0f / 15);
   EXPECT_FLOAT_EQ(with, 5.0f / 127);
   EXPECT_EQ(codes[7], 127);

@@ -1,0 +1,101 @@
+#include "engine/backends/cpu/packed_delta.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "engine/quant/weight_groups.h"
+#include "kvcache/base/check.h"
+#include "kvcache/base/status_macros.h"
+
+namespace nibble::engine {
+namespace {
+
+constexpr int64_t kSignBytes = 64, kCodeBytes = 512;  // of a group
+
+// The bits at even places to the low half, those at odd places to the high half (Warren, "Hacker's Delight", section
+// 7-2: the inverse of the outer perfect shuffle).
+uint32_t Unshuffle(uint32_t x) {
+  uint32_t t = (x ^ (x >> 1)) & 0x22222222;
+  x ^= t ^ (t << 1);
+  t = (x ^ (x >> 2)) & 0x0C0C0C0C;
+  x ^= t ^ (t << 2);
+  t = (x ^ (x >> 4)) & 0x00F000F0;
+  x ^= t ^ (t << 4);
+  t = (x ^ (x >> 8)) & 0x0000FF00;
+  return x ^ t ^ (t << 8);
+}
+
+void PackSigns(const SignDelta& delta, int64_t plane, int64_t row, std::byte* panel) {
+  const absl::Span<const uint32_t> words = delta.SignsOf(plane, row);
+  std::byte* out = panel + row % kPanelOutputs * 4;
+  for (const uint32_t word : words) {
+    // Bit 4 b + i of the group becomes bit b of byte i.
+    const uint32_t bytes = Unshuffle(Unshuffle(word));
+    std::memcpy(out, &bytes, sizeof bytes);
+    out += kSignBytes;
+  }
+}
+
+void PackCodes(const CodeDelta& delta, int64_t row, std::byte* panel) {
+  const int8_t* codes = delta.codes().data() + row * delta.cols();
+  for (int64_t k = 0; k < delta.cols(); k += 4) {
+    const int64_t group = k / kGroupSize, block = k % kGroupSize / 4;
+    std::memcpy(panel + group * kCodeBytes + block * 64 + row % kPanelOutputs * 4, codes + k,
+                static_cast<size_t>(std::min<int64_t>(4, delta.cols() - k)));
+  }
+}
+
+absl::StatusOr<DeltaSection> PackSection(const PartDelta& part) {
+  NIBBLE_CHECK((part.signs == nullptr) != (part.codes == nullptr));
+  DeltaSection section;
+  section.bits = part.signs != nullptr ? 1 : 8;
+  section.planes = part.signs != nullptr ? part.signs->planes() : 1;
+  section.num_outputs = part.rows;
+  section.panel_bytes = part.signs != nullptr ? part.signs->row_words() * kSignBytes
+                                              : (part.codes->cols() + kGroupSize - 1) / kGroupSize * kCodeBytes;
+  const int64_t panels = section.panels();
+  NIBBLE_ASSIGN_OR_RETURN(section.data, AlignedBuffer::Allocate(section.planes * panels * section.panel_bytes));
+  section.scales.resize(static_cast<size_t>(section.planes * panels * kPanelOutputs));
+  for (int64_t plane = 0; plane < section.planes; ++plane) {
+    for (int64_t row = 0; row < part.rows; ++row) {
+      std::byte* panel = section.data.data() + (plane * panels + row / kPanelOutputs) * section.panel_bytes;
+      float& scale = section.scales[static_cast<size_t>(plane * panels * kPanelOutputs + row)];
+      if (part.signs != nullptr) {
+        PackSigns(*part.signs, plane, row, panel);
+        scale = part.signs->ScaleOf(plane, row);
+      } else {
+        PackCodes(*part.codes, row, panel);
+        scale = part.codes->scales()[static_cast<size_t>(row)];
+      }
+    }
+  }
+  return section;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PackedDelta>> PackedDelta::Pack(absl::Span<const PartDelta> parts) {
+  auto delta = std::make_unique<PackedDelta>();
+  int64_t first_output = 0;
+  for (const PartDelta& part : parts) {
+    if (part.signs != nullptr || part.codes != nullptr) {
+      NIBBLE_ASSIGN_OR_RETURN(DeltaSection section, PackSection(part));
+      section.first_output = first_output;
+      delta->sections_.push_back(std::move(section));
+    }
+    first_output += part.rows;
+  }
+  return delta;
+}
+
+int64_t PackedDelta::bytes() const {
+  int64_t total = 0;
+  for (const DeltaSection& section : sections_) {
+    total += section.planes * section.panels() * section.panel_bytes +
+             static_cast<int64_t>(section.scales.size() * sizeof(float));
+  }
+  return total;
+}
+
+}  // namespace nibble::engine

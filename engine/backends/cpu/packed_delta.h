@@ -1,0 +1,51 @@
+// What a fine-tune adds to one matrix, packed for the CPU kernels in the panels of PackedMatrix: 16 outputs in the
+// lanes.
+//
+// Inside a panel, group after group of 32 inputs:
+//   signs  [16 outputs][4 inputs] bytes, whose bit b is the sign of input 4 b + i of the group; 1 is +    64 bytes
+//   codes  [8 blocks][16 outputs][4 inputs] int8                                                         512 bytes
+// Outputs past the end of a part have scale 0; inputs past the end meet zero activations.
+#ifndef NIBBLE_ENGINE_BACKENDS_CPU_PACKED_DELTA_H_
+#define NIBBLE_ENGINE_BACKENDS_CPU_PACKED_DELTA_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/backends/backend.h"
+#include "engine/backends/cpu/aligned_buffer.h"
+#include "engine/backends/cpu/packed_matrix.h"
+
+namespace nibble::engine {
+
+// Consecutive outputs of one delta: those of a Section, or of a part that the fine-tune left alone (no planes).
+struct DeltaSection {
+  int bits = 1;  // 1: signs, 8: codes
+  int64_t planes = 0;
+  int64_t first_output = 0;
+  int64_t num_outputs = 0;
+  int64_t panel_bytes = 0;
+  AlignedBuffer data;         // [planes][panels]
+  std::vector<float> scales;  // [planes][panels][16]
+
+  int64_t panels() const { return (num_outputs + kPanelOutputs - 1) / kPanelOutputs; }
+};
+
+class PackedDelta : public MatrixDelta {
+ public:
+  // RESOURCE_EXHAUSTED if memory ends. Any thread.
+  static absl::StatusOr<std::unique_ptr<PackedDelta>> Pack(absl::Span<const PartDelta> parts);
+
+  int64_t bytes() const override;
+  // Those with planes.
+  const std::vector<DeltaSection>& sections() const { return sections_; }
+
+ private:
+  std::vector<DeltaSection> sections_;
+};
+
+}  // namespace nibble::engine
+
+#endif  // NIBBLE_ENGINE_BACKENDS_CPU_PACKED_DELTA_H_
