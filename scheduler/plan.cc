@@ -227,6 +227,7 @@ void Scheduler::AddRow(Sequence& sequence, int64_t num_tokens) {
   engine::SequenceStep step;
   step.tokens = tokens.subspan(sequence.computed, num_tokens);
   step.position = sequence.computed;
+  step.adapter = request.adapter.get();
   step.pages = sequence.lease.pages();
   step.raw_slots = sequence.lease.raw_slots();
   const bool samples = num_tokens == sequence.remaining();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -34,8 +35,9 @@ struct Request {
   std::string id;      // unique among the tenant's live requests
   std::string tenant;  // also salts the prefix index, unless the terms name a pool
   TenantTerms terms;
-  std::string adapter;
-  std::vector<int32_t> prompt;  // at least one
+  std::shared_ptr<const engine::Adapter> adapter;  // loaded by the engine; nullptr: the model alone
+  std::string adapter_id;                          // tells one adapter from another: part of the prefix index's salt
+  std::vector<int32_t> prompt;                     // at least one
   engine::SamplingParams sampling;
   int32_t num_choices = 1;  // n: choices run as sequences that share the prompt's pages
   Stopping stopping;

@@ -10,7 +10,7 @@ namespace {
 std::string Salt(const std::string& cache_salt, const Request& request) {
   const std::string& pool = request.terms.pool;
   std::string salt = pool.empty() ? "tenant" : "pool";
-  for (const std::string* part : {&cache_salt, pool.empty() ? &request.tenant : &pool, &request.adapter}) {
+  for (const std::string* part : {&cache_salt, pool.empty() ? &request.tenant : &pool, &request.adapter_id}) {
     salt += std::to_string(part->size()) + ':' + *part;
   }
   return salt;

@@ -1,9 +1,11 @@
 #include "server/daemon.h"
 
 #include <atomic>
+#include <optional>
 #include <utility>
 
 #include "kvcache/base/status_macros.h"
+#include "server/adapter_metrics.h"
 #include "server/grpc_server.h"
 #include "server/http_server.h"
 #include "server/liveness.h"
@@ -35,7 +37,11 @@ struct Daemon::Parts {
         loop(model->engine.get(), options.scheduler, MonotonicNow),
         metrics(model->name, {model->kv_codec, model->kv_bits, model->kv_costs}, [this] { return loop.Snapshot(); }),
         streams(options.limits.stall_timeout / 8, MonotonicNow),
-        intake(options.intake_threads, options.limits.intake_queue) {
+        intake(options.intake_threads, options.limits.intake_queue),
+        adapter_loads(/*threads=*/1, options.limits.intake_queue) {
+    if (model->adapters != nullptr) {
+      adapter_metrics.emplace(model->name, model->adapters.get(), options.scheduler.max_sequences);
+    }
     serving.limits = options.limits;
     serving.retry_after = options.scheduler.retry_after;
     serving.clock = MonotonicNow;
@@ -46,10 +52,14 @@ struct Daemon::Parts {
     serving.metrics = &metrics;
     serving.streams = &streams;
     serving.intake = &intake;
+    serving.adapter_loads = &adapter_loads;
     serving.intake_budget = &intake_budget;
     serving.prompt_logprobs_budget = &prompt_logprobs_budget;
   }
 
+  std::string RenderMetrics() {
+    return adapter_metrics.has_value() ? metrics.Render() + adapter_metrics->Render() : metrics.Render();
+  }
   HttpReply Live() {
     const std::string complaint = listening ? liveness->Complaint() : "";
     return complaint.empty() ? HttpReply{200, "alive\n"} : HttpReply{503, complaint + "\n"};
@@ -67,7 +77,7 @@ struct Daemon::Parts {
   // The port of requests last: where the other cannot be had, none was ever taken.
   absl::Status Listen(const DaemonOptions& options) {
     HttpServer::Handlers handlers;
-    handlers["/metrics"] = [this] { return HttpReply{200, metrics.Render()}; };
+    handlers["/metrics"] = [this] { return HttpReply{200, RenderMetrics()}; };
     handlers["/livez"] = [this] { return Live(); };
     handlers["/readyz"] = [this] { return Ready(); };
     NIBBLE_ASSIGN_OR_RETURN(http, HttpServer::Start(options.metrics, HttpOptions(), std::move(handlers)));
@@ -84,8 +94,10 @@ struct Daemon::Parts {
   Serving serving;
   sched::ServingLoop loop;
   Metrics metrics;
+  std::optional<AdapterMetrics> adapter_metrics;
   StreamRegistry streams;
   WorkQueue intake;
+  WorkQueue adapter_loads;
   std::unique_ptr<GrpcServer> grpc;
   std::unique_ptr<Liveness> liveness;
   std::atomic<bool> listening = false;  // grpc and liveness are there

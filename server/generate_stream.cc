@@ -64,7 +64,26 @@ void GenerateStream::Begin(const grpc::ByteBuffer& request) {
 }
 
 void GenerateStream::Admit(const grpc::ByteBuffer& request) {
-  if (const absl::Status status = Submit(request); !status.ok()) return Refuse(status);
+  absl::StatusOr<AdmittedRequest> admitted = Translate(request);
+  if (!admitted.ok()) return Refuse(admitted.status());
+  const bool loaded = admitted->adapter.empty() || admitted->adapter_lease.version() != nullptr;
+  if (loaded) return Submit(*admitted);
+  auto waiting = std::make_shared<AdmittedRequest>(*std::move(admitted));
+  if (!serving_->adapter_loads->TryPush([self = shared_from_this(), waiting] { self->AdmitWithAdapter(*waiting); })) {
+    Refuse(absl::ResourceExhaustedError("adapter: too many requests await adapters that are not loaded"));
+  }
+}
+
+void GenerateStream::AdmitWithAdapter(AdmittedRequest& admitted) {
+  if (const absl::Status status = CheckWanted(); !status.ok()) return Refuse(status);
+  absl::StatusOr<AdapterLease> lease = serving_->model->adapters->Acquire(admitted.adapter);
+  if (!lease.ok()) return Refuse(lease.status());
+  admitted.adapter_lease = *std::move(lease);
+  Submit(admitted);
+}
+
+void GenerateStream::Submit(AdmittedRequest& admitted) {
+  if (const absl::Status status = HandToLoop(admitted); !status.ok()) return Refuse(status);
   std::optional<sched::CancelCause> cause;
   {
     absl::MutexLock lock(&mu_);
@@ -81,14 +100,22 @@ absl::Status GenerateStream::CheckDoor() const {
   return serving_->loop->CheckRoom(caller_.tenant, caller_.terms);
 }
 
-absl::Status GenerateStream::Submit(const grpc::ByteBuffer& request) {
+absl::Status GenerateStream::CheckWanted() const {
   if (IsCancelled()) return absl::CancelledError("cancelled before admission");
   if (serving_->clock() >= deadline_) return absl::DeadlineExceededError("deadline exceeded before admission");
-  NIBBLE_RETURN_IF_ERROR(CheckDoor());
+  return CheckDoor();
+}
+
+absl::StatusOr<AdmittedRequest> GenerateStream::Translate(const grpc::ByteBuffer& request) {
+  NIBBLE_RETURN_IF_ERROR(CheckWanted());
   NIBBLE_ASSIGN_OR_RETURN(AdmittedRequest admitted, wire_->Admit(request, caller_));
   if (!serving_->prompt_logprobs_budget->TryClaim(admitted.prompt_logprobs_bytes, &prompt_logprobs_claim_)) {
     return absl::ResourceExhaustedError("prompt_logprobs: no memory left for the answer");
   }
+  return admitted;
+}
+
+absl::Status GenerateStream::HandToLoop(AdmittedRequest& admitted) {
   Prepare(admitted);
   intake_claim_ = {};  // before the loop can answer: a client that has its answer may use the room
   const absl::Status status = serving_->loop->Submit(std::move(admitted.request), this);
@@ -100,6 +127,11 @@ void GenerateStream::Prepare(AdmittedRequest& admitted) {
   sched::Request& request = admitted.request;
   request.arrival = arrival_;
   request.deadline = deadline_;
+  adapter_ = std::move(admitted.adapter_lease);
+  if (const std::shared_ptr<AdapterVersion>& version = adapter_.version()) {
+    request.adapter = {version, version->adapter.get()};
+    request.adapter_id = version->sha256;
+  }
   stop_strings_ = std::move(admitted.stop_strings);
   wants_logprobs_ = request.sampling.logprobs >= 0;
   if (request.prompt_logprobs >= 0) prompt_ = request.prompt;
@@ -162,6 +194,7 @@ sched::TokenSink::Verdict GenerateStream::OnToken(int index, int32_t token, cons
   const sched::Nanos now = serving_->clock();
   Choice& choice = choices_[index];
   NoteToken(choice, now);
+  adapter_.Started();
   const engine::StopMatcher::Result piece = choice.text.Push(token);
   bool full = false;
   {
@@ -206,6 +239,7 @@ void GenerateStream::OnFinish(int index, const sched::Finish& finish) {
                       .stop_token_id = finish.stop_token_id,
                       .usage = finish.usage,
                       .total_time = now - arrival_};
+  if (finish.reason == sched::FinishReason::kError) adapter_.NoteFault();
   const std::string rest = choice.text.Flush();
   std::shared_ptr<GenerateStream> self;
   {
@@ -217,6 +251,7 @@ void GenerateStream::OnFinish(int index, const sched::Finish& finish) {
     if (index == 0) timings_.queue_time = finish.usage.queue_time;
     EndChoice(finish, now);
     self = live_choices_ == 0 ? std::move(held_by_loop_) : shared_from_this();
+    if (live_choices_ == 0) adapter_ = {};
   }
   Pump();
 }

@@ -62,10 +62,16 @@ class GenerateStream final : public sched::TokenSink,
     std::string stop_string = {};  // that matched
   };
 
+  // Intake thread.
   void Admit(const grpc::ByteBuffer& request);
+  absl::StatusOr<AdmittedRequest> Translate(const grpc::ByteBuffer& request);
   // What can be refused unread: parsing and tokenizing would be for nothing.
   absl::Status CheckDoor() const;
-  absl::Status Submit(const grpc::ByteBuffer& request);
+  absl::Status CheckWanted() const;
+  // The thread that loads adapters.
+  void AdmitWithAdapter(AdmittedRequest& admitted);
+  void Submit(AdmittedRequest& admitted);
+  absl::Status HandToLoop(AdmittedRequest& admitted);
   // Makes the stream ready for the loop, which may call it before ServingLoop::Submit returns.
   void Prepare(AdmittedRequest& admitted);
   void Refuse(const absl::Status& status);
@@ -98,6 +104,7 @@ class GenerateStream final : public sched::TokenSink,
   std::vector<std::string> stop_strings_;
   bool wants_logprobs_ = false;
   std::vector<Choice> choices_;
+  AdapterLease adapter_;
   RequestTimings timings_;
 
   AnswerTransport* const transport_;

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "kserve/inference.grpc.pb.h"
 #include "nibble/v1/inference.grpc.pb.h"
+#include "server/adapters_service.h"
 #include "server/health_service.h"
 #include "server/inference_service.h"
 #include "server/oip_service.h"
@@ -96,13 +97,14 @@ class WithoutReflection final : public grpc::ServerBuilderOption {
 struct GrpcServer::Parts {
   explicit Parts(Serving* serving)
       : native(MakeInferenceService(serving)),
+        adapters(MakeAdaptersService(serving)),
         vllm(MakeVllmService(serving)),
         oip(serving),
         fallback(serving->gate),
         health({v1::Inference::service_full_name(), vllm::grpc::engine::VllmEngine::service_full_name(),
                 inference::GRPCInferenceService::service_full_name()}) {}
 
-  std::unique_ptr<grpc::Service> native, vllm;
+  std::unique_ptr<grpc::Service> native, adapters, vllm;
   OipService oip;
   Fallback fallback;
   HealthService health;
@@ -118,6 +120,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   ApplyLimits(serving->limits, builder);
   builder.AddListeningPort(address, Credentials(*serving), &port);
   builder.RegisterService(parts->native.get());
+  builder.RegisterService(parts->adapters.get());
   builder.RegisterService(parts->vllm.get());
   builder.RegisterService(parts->oip.service());
   builder.RegisterService(&parts->health);

@@ -3,11 +3,14 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "engine/adapters/delta_file.h"
 #include "engine/quant/calibration/calibration_file.h"
 #include "engine/weights/fingerprint.h"
 #include "engine/weights/model_file.h"
 #include "kvcache/base/status_macros.h"
 #include "kvcache/codecs/codec.h"
+#include "server/monotonic_clock.h"
 
 namespace nibble::server {
 namespace {
@@ -32,6 +35,32 @@ std::string NameOf(const std::filesystem::path& path) {
   return (folder.has_filename() ? folder : folder.parent_path()).filename().string();
 }
 
+// From the bytes of a delta file. `engine` and `base` must outlive the loader.
+AdapterRegistry::Load LoaderFor(const engine::CpuEngine& engine, const engine::WeightSource& base) {
+  return [&engine, &base, base_sha256 = engine::ModelSha256(base)](
+             absl::Span<const std::byte> bytes) -> absl::StatusOr<std::unique_ptr<const engine::Adapter>> {
+    NIBBLE_ASSIGN_OR_RETURN(const engine::DeltaFile delta, engine::ParseDelta(bytes));
+    NIBBLE_RETURN_IF_ERROR(engine::CheckDelta(delta, base, base_sha256));
+    return engine.LoadAdapter(delta);
+  };
+}
+
+absl::Status OpenAdapters(const LoadOptions& options, const engine::CpuEngine& engine, ServedModel* model) {
+  if (options.engine.activations == engine::ActivationMode::kF32) {
+    return absl::InvalidArgumentError("--adapters: activations f32 run none");
+  }
+  NIBBLE_ASSIGN_OR_RETURN(AdapterFolder folder, AdapterFolder::Open(options.adapters));
+  model->adapters = std::make_unique<AdapterRegistry>(std::move(folder), options.adapter_memory_bytes,
+                                                      LoaderFor(engine, *model->file->weights), MonotonicNow);
+  for (const std::string& name : options.pinned_adapters) {
+    if (!IsAdapterName(name)) return absl::InvalidArgumentError("--pinned-adapters: '" + name + "' is no name");
+    const absl::Status loaded = model->adapters->LoadNow(name, /*pinned=*/true).status();
+    if (!loaded.ok())
+      return absl::Status(loaded.code(), absl::StrCat("--pinned-adapters: ", name, ": ", loaded.message()));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ServedModel>> LoadModel(const LoadOptions& options) {
@@ -49,6 +78,7 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadModel(const LoadOptions& option
                           engine::CreateEngine(engine_options, *model->file));
   model->kv_bits = engine->kv_bits();
   model->kv_costs = engine->kv_costs();
+  if (!options.adapters.empty()) NIBBLE_RETURN_IF_ERROR(OpenAdapters(options, *engine, model.get()));
   model->engine = std::move(engine);
   return model;
 }

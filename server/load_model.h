@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/cpu_engine.h"
@@ -16,10 +17,13 @@ struct LoadOptions {
   std::string served_name;     // empty: the name of the file, without extension, or of the folder
   std::string kv_calibration;  // path; empty: none
   engine::EngineOptions engine;
+  std::string adapters;  // folder of deltas; empty: none are served
+  int64_t adapter_memory_bytes = 0;
+  std::vector<std::string> pinned_adapters;  // loaded at once and never evicted
 };
 
 // Fails with what is wrong: the file, its tokenizer, the calibration (also where the codec needs none) or a combination
-// of options that the model cannot have.
+// of options that the model cannot have, the folder of adapters or one that is pinned.
 absl::StatusOr<std::unique_ptr<ServedModel>> LoadModel(const LoadOptions& options);
 
 }  // namespace nibble::server

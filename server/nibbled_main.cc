@@ -24,6 +24,9 @@ ABSL_FLAG(std::string, kv_calibration, "",
 ABSL_FLAG(nibble::engine::ByteSize, kv_memory, {int64_t{256} << 20}, "memory for KV pages: 512MiB, 4GiB, ...");
 ABSL_FLAG(std::string, weights, "file", "weights: file, w8, w4 or f32");
 ABSL_FLAG(std::string, activations, "", "activations: a8, a4 or f32; default: f32 where the weights are f32, else a8");
+ABSL_FLAG(std::string, adapters, "", "folder of deltas (`nibble delta compress`): NAME.safetensors serves as NAME");
+ABSL_FLAG(nibble::engine::ByteSize, adapter_memory, {int64_t{1} << 30}, "memory for adapters: 512MiB, 4GiB, ...");
+ABSL_FLAG(std::vector<std::string>, pinned_adapters, {}, "adapters that are loaded at once and never evicted");
 ABSL_FLAG(int, threads, 0, "threads that compute; 0: one per core");
 ABSL_FLAG(int64_t, max_sequences, 64, "sequences that run at once");
 ABSL_FLAG(int64_t, step_tokens, 512, "token budget of one step");
@@ -67,6 +70,9 @@ absl::Status CheckFlags() {
   if (absl::GetFlag(FLAGS_step_tokens) < absl::GetFlag(FLAGS_max_sequences)) {
     return absl::InvalidArgumentError("--step-tokens: below --max-sequences, so not every sequence could decode");
   }
+  if (absl::GetFlag(FLAGS_adapters).empty() && !absl::GetFlag(FLAGS_pinned_adapters).empty()) {
+    return absl::InvalidArgumentError("--pinned-adapters: needs --adapters");
+  }
   if (absl::GetFlag(FLAGS_drain_timeout) < absl::ZeroDuration()) {
     return absl::InvalidArgumentError("--drain-timeout: negative");
   }
@@ -97,6 +103,9 @@ absl::StatusOr<LoadOptions> LoadOptionsFromFlags() {
   if (const char* isa = std::getenv("NIBBLE_ISA")) engine.isa = isa;
   engine.max_sequences = absl::GetFlag(FLAGS_max_sequences);
   engine.step_tokens = absl::GetFlag(FLAGS_step_tokens);
+  options.adapters = absl::GetFlag(FLAGS_adapters);
+  options.adapter_memory_bytes = absl::GetFlag(FLAGS_adapter_memory).bytes;
+  options.pinned_adapters = absl::GetFlag(FLAGS_pinned_adapters);
   return options;
 }
 
@@ -143,8 +152,8 @@ const engine::Command kServe = {
     .summary = "Serves a model over gRPC.",
     .arguments = "--model FILE [--listen HOST:PORT] [--metrics HOST:PORT]",
     .flags = {"model", "served-model-name", "listen", "metrics", "kv", "kv-calibration", "kv-memory", "weights",
-              "activations", "threads", "max-sequences", "step-tokens", "max-queue", "tenants", "tls-cert", "tls-key",
-              "tls-client-ca", "drain-timeout"},
+              "activations", "adapters", "adapter-memory", "pinned-adapters", "threads", "max-sequences", "step-tokens",
+              "max-queue", "tenants", "tls-cert", "tls-key", "tls-client-ca", "drain-timeout"},
     .run = Serve};
 
 }  // namespace

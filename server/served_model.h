@@ -12,6 +12,7 @@
 #include "engine/tokenizer/chat_template.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "engine/weights/model_file.h"
+#include "server/adapter_registry.h"
 
 namespace nibble::server {
 
@@ -25,7 +26,8 @@ struct ServedModel {
   std::unique_ptr<engine::Tokenizer> tokenizer;
   // Or why the model cannot chat: its file has no template, or one that is not supported.
   absl::StatusOr<std::unique_ptr<engine::ChatTemplate>> chat_template = absl::NotFoundError("no chat template");
-  std::unique_ptr<engine::Engine> engine;  // driven by the serving loop alone
+  std::unique_ptr<engine::Engine> engine;     // driven by the serving loop alone
+  std::unique_ptr<AdapterRegistry> adapters;  // nullptr: the model alone is served
 };
 
 }  // namespace nibble::server

@@ -28,6 +28,7 @@ struct Serving {
   Metrics* metrics = nullptr;
   StreamRegistry* streams = nullptr;
   WorkQueue* intake = nullptr;
+  WorkQueue* adapter_loads = nullptr;  // of one thread: what reads adapters
   MemoryBudget* intake_budget = nullptr;
   MemoryBudget* prompt_logprobs_budget = nullptr;
   std::atomic<bool> draining = false;

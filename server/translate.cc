@@ -11,6 +11,7 @@
 #include "kvcache/base/status_macros.h"
 #include "kvcache/page.h"
 #include "scheduler/validate.h"
+#include "server/request_names.h"
 
 namespace nibble::server {
 namespace {
@@ -44,12 +45,6 @@ absl::Status CheckTokenId(const char* field, int64_t id, int64_t vocab_size) {
 template <typename Ids>
 absl::Status CheckTokenIds(const char* field, const Ids& ids, int64_t vocab_size) {
   for (const int32_t id : ids) NIBBLE_RETURN_IF_ERROR(CheckTokenId(field, id, vocab_size));
-  return absl::OkStatus();
-}
-
-absl::Status CheckNames(const std::string& model_name, const std::string& adapter, const ServedModel& model) {
-  if (!model_name.empty() && model_name != model.name) return absl::NotFoundError("model: no such model");
-  if (!adapter.empty()) return absl::NotFoundError("adapter: no such adapter");
   return absl::OkStatus();
 }
 
@@ -131,12 +126,13 @@ absl::Status CheckInput(const v1::GenerateRequest& message, const ServedModel& m
   return Invalid("input: one of text, token_ids and chat must be given");
 }
 
-absl::Status CheckFields(const v1::GenerateRequest& message, const ServedModel& model, const Limits& limits) {
+absl::Status CheckFields(const v1::GenerateRequest& message, const Caller& caller, const ServedModel& model,
+                         const Limits& limits, AdmittedRequest* admitted) {
   const int64_t vocab_size = model.engine->vocab_size();
   if (static_cast<int64_t>(message.request_id().size()) > limits.request_id_bytes) {
     return Invalid("request_id: longer than ", limits.request_id_bytes, " bytes");
   }
-  NIBBLE_RETURN_IF_ERROR(CheckNames(message.model(), message.adapter(), model));
+  NIBBLE_RETURN_IF_ERROR(FindNames(message.model(), message.adapter(), caller, model, admitted));
   NIBBLE_RETURN_IF_ERROR(CheckInput(message, model, limits));
   NIBBLE_RETURN_IF_ERROR(CheckSampling(message.sampling(), vocab_size, limits));
   NIBBLE_RETURN_IF_ERROR(CheckStopping(message.stopping(), vocab_size, model.engine->context_length(), limits));
@@ -263,8 +259,8 @@ v1::Model Describe(const ServedModel& model, bool draining) {
 
 absl::StatusOr<AdmittedRequest> AdmitGenerate(const v1::GenerateRequest& message, const Caller& caller,
                                               const ServedModel& model, const Limits& limits) {
-  NIBBLE_RETURN_IF_ERROR(CheckFields(message, model, limits));
   AdmittedRequest admitted;
+  NIBBLE_RETURN_IF_ERROR(CheckFields(message, caller, model, limits, &admitted));
   sched::Request& request = admitted.request;
   request.tenant = caller.tenant;
   request.terms = caller.terms;
@@ -288,7 +284,7 @@ absl::StatusOr<AdmittedRequest> AdmitGenerate(const v1::GenerateRequest& message
 
 absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& message, const ServedModel& model,
                                               const Limits& limits) {
-  NIBBLE_RETURN_IF_ERROR(CheckNames(message.model(), "", model));
+  NIBBLE_RETURN_IF_ERROR(CheckModelName("model", message.model(), model));
   std::vector<int32_t> ids;
   if (message.has_chat()) {
     NIBBLE_RETURN_IF_ERROR(CheckChat(message.chat(), model, limits));
@@ -304,7 +300,7 @@ absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& message
 }
 
 absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& message, const ServedModel& model) {
-  NIBBLE_RETURN_IF_ERROR(CheckNames(message.model(), "", model));
+  NIBBLE_RETURN_IF_ERROR(CheckModelName("model", message.model(), model));
   NIBBLE_RETURN_IF_ERROR(CheckTokenIds("ids", message.ids(), model.engine->vocab_size()));
   v1::DetokenizeResponse response;
   response.set_text(ReplaceInvalidUtf8(model.tokenizer->Decode(message.ids(), message.special())));
@@ -312,7 +308,7 @@ absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& m
 }
 
 absl::StatusOr<v1::Model> GetModel(const v1::GetModelRequest& message, const ServedModel& model, bool draining) {
-  NIBBLE_RETURN_IF_ERROR(CheckNames(message.name(), "", model));
+  NIBBLE_RETURN_IF_ERROR(CheckModelName("name", message.name(), model));
   return Describe(model, draining);
 }
 

@@ -24,6 +24,8 @@ namespace nibble::server {
 struct AdmittedRequest {
   sched::Request request;
   std::vector<std::string> stop_strings;
+  std::string adapter;                // by name; empty: the model alone
+  AdapterLease adapter_lease;         // where the adapter is loaded already
   int64_t prompt_logprobs_bytes = 0;  // what the answer's prompt logprobs will occupy
 };
 

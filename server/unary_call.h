@@ -35,10 +35,10 @@ grpc::ServerUnaryReactor* AnswerNow(grpc::CallbackServerContext* context, const 
   return reactor;
 }
 
-// On an intake thread; RESOURCE_EXHAUSTED where too much waits for one already. `serving` outlives the call.
+// On a thread of `queue`; RESOURCE_EXHAUSTED where too much waits for one already. `serving` outlives the call.
 template <typename Request, typename Answer>
-grpc::ServerUnaryReactor* AnswerLater(Serving* serving, grpc::CallbackServerContext* context,
-                                      const grpc::ByteBuffer& request, grpc::ByteBuffer* response, Answer answer) {
+grpc::ServerUnaryReactor* AnswerOn(WorkQueue* queue, Serving* serving, grpc::CallbackServerContext* context,
+                                   const grpc::ByteBuffer& request, grpc::ByteBuffer* response, Answer answer) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   auto claim = std::make_shared<MemoryBudget::Claim>();
   const auto work = [reactor, request, response, claim, answer = std::move(answer)] {
@@ -47,11 +47,18 @@ grpc::ServerUnaryReactor* AnswerLater(Serving* serving, grpc::CallbackServerCont
     reactor->Finish(ToGrpcStatus(status));
   };
   const auto bytes = static_cast<int64_t>(request.Length());
-  if (!serving->intake_budget->TryClaim(bytes, claim.get()) || !serving->intake->TryPush(work)) {
+  if (!serving->intake_budget->TryClaim(bytes, claim.get()) || !queue->TryPush(work)) {
     AddRetryAfter(serving->retry_after, context);
     reactor->Finish(ToGrpcStatus(absl::ResourceExhaustedError("queue full: too many requests await an answer")));
   }
   return reactor;
+}
+
+// On an intake thread.
+template <typename Request, typename Answer>
+grpc::ServerUnaryReactor* AnswerLater(Serving* serving, grpc::CallbackServerContext* context,
+                                      const grpc::ByteBuffer& request, grpc::ByteBuffer* response, Answer answer) {
+  return AnswerOn<Request>(serving->intake, serving, context, request, response, std::move(answer));
 }
 
 }  // namespace nibble::server

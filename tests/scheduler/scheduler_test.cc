@@ -77,7 +77,7 @@ TEST(Scheduler, TenantsAndAdaptersNeverShareAPage) {
   Request request = MakeRequest({.id = "x", .tenant = "a", .prompt = 100, .max_tokens = 1});
   const auto run = [&](const std::string& tenant, const std::string& adapter) {
     request.tenant = tenant;
-    request.adapter = adapter;
+    request.adapter_id = adapter;
     EXPECT_THAT(harness.SubmitRequest(request), IsOk());
     harness.Drain();
     return harness.sink("x", tenant).finish().usage.cached_tokens;

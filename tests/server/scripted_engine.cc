@@ -82,6 +82,7 @@ engine::SequenceResult ScriptedEngine::Run(const engine::SequenceStep& step) {
   const engine::SampleRequest& sample = *step.sample;
   result.faulted = std::find(sample.prompt.begin(), sample.prompt.end(), kFaultToken) != sample.prompt.end();
   result.token = script_ ? script_(sample) : NextLetter(sample);
+  if (step.adapter != nullptr) result.token = static_cast<const ScriptedAdapter*>(step.adapter)->letter;
   if (sample.params->logprobs >= 0) result.logprobs = ScriptedLogprobs(sample.params->logprobs);
   return result;
 }

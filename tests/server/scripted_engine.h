@@ -21,6 +21,13 @@ struct ScriptedEngineOptions {
   absl::Duration step_time = absl::ZeroDuration();
 };
 
+// Every token is `letter`.
+struct ScriptedAdapter : engine::Adapter {
+  int64_t bytes() const override { return size; }
+  char letter = 0;
+  int64_t size = 0;
+};
+
 class ScriptedEngine final : public engine::Engine {
  public:
   // A prompt that holds this id faults.

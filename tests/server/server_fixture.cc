@@ -16,7 +16,9 @@ void ServerFixture::StartDaemon() {
   options_.metrics = "127.0.0.1:0";
   options_.scheduler.step_tokens = engine_options_.max_step_tokens;
   options_.scheduler.max_sequences = engine_options_.max_sequences;
-  auto daemon = Daemon::Start(TinyModel(engine_options_, &engine_), options_);
+  std::unique_ptr<ServedModel> model = TinyModel(engine_options_, &engine_);
+  if (prepare_model_) prepare_model_(*model);
+  auto daemon = Daemon::Start(std::move(model), options_);
   ASSERT_TRUE(daemon.ok()) << daemon.status();
   daemon_ = *std::move(daemon);
   stub_ = v1::Inference::NewStub(NewChannel());

@@ -37,6 +37,7 @@ class ServerFixture : public testing::Test {
   // Change these before StartDaemon; SetUp of a derived fixture does it.
   ScriptedEngineOptions engine_options_;
   DaemonOptions options_;
+  std::function<void(ServedModel&)> prepare_model_;  // where given
   void StartDaemon();
   void StopDaemon() { daemon_.reset(); }
   // Of every channel that is made from now on.
