@@ -126,6 +126,8 @@ prepare client-environment environment python tests/conformance/requirements.txt
   run_python clients tests/conformance/python_client_test.py build/python/bin/python
 prepare gateway-environment environment gateway tests/acceptance/requirements.txt &&
   run_python acceptance tests/acceptance/acceptance_test.py build/gateway/bin/python
+prepare kubernetes-environment environment kubernetes tests/deploy/requirements.txt &&
+  run_python kubernetes tests/deploy/kubernetes_test.py build/kubernetes/bin/python
 build tsan && run_ctest tsan -LE 'model|law1'
 build asan && run_ctest asan -LE 'model|law1'
 build fuzz fuzz_targets nibble_scheduler && run_ctest fuzz -L fuzz
