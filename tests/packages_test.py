@@ -45,12 +45,15 @@ PROGRAMS = (
     (r"\bccache\b", "ccache"),
     (r"\bpip\b", "python3-pip"),
     (r"-m venv", "python3-venv"),
+    (r"\bprometheus\b", "prometheus"),
+    (r"\bopenssl\b", "openssl"),
     (r"\bpython3\b", "python3"),
     (r"grpc_cpp_plugin", "protobuf-compiler-grpc"),
     (r"protobuf::protoc", "protobuf-compiler"),
 )
 SCRIPTS = ("CMakeLists.txt", "CMakePresets.json", "proto/CMakeLists.txt", "tests/CMakeLists.txt", "tests/run.sh",
-           "tests/format_test.py", "deploy/quickstart.sh", "deploy/fetch_model.py")
+           "tests/format_test.py", "deploy/quickstart.sh", "deploy/fetch_model.py", "deploy/local-cluster.sh",
+           "deploy/local_cluster.py")
 
 OUR_FOLDERS = ("server", "scheduler", "engine", "kvcache", "loadtest", "tests")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)
@@ -58,7 +61,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)
 
 def listed(include_tests):
     lines = LIST.read_text().splitlines()
-    kept = [line for line in lines if include_tests or "# tests" not in line]
+    kept = [line for line in lines if include_tests or not re.search("# (tests|cluster)", line)]
     return {line.partition("#")[0].strip() for line in kept} - {""}
 
 

@@ -110,6 +110,7 @@ run_python packages-list tests/packages_test.py
 run_python format tests/format_test.py
 run_python fetch-model tests/deploy/fetch_model_test.py
 run_python install-packages tests/deploy/install_packages_test.py
+run_python monitoring tests/deploy/monitoring_test.py
 run_python compare-runs tests/loadtest/compare_test.py
 build release || finish
 run_python loadtest-command tests/loadtest/cli_test.py

@@ -8,7 +8,7 @@ import tempfile
 import unittest
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "deploy" / "install_packages.sh"
-LIST = "# heading\nalpha\nlib++-dev   # why\n\nclang-14  # tests\n"
+LIST = "# heading\nalpha\nlib++-dev   # why\n\nenvoy  # cluster\nclang-14  # tests\n"
 
 
 class InstallPackages(unittest.TestCase):
@@ -47,9 +47,11 @@ class InstallPackages(unittest.TestCase):
     def test_a_removed_package_lacks(self):
         self.assertIn("install -y --no-install-recommends alpha", self.run_script(installed=["lib++-dev"])[2])
 
-    def test_packages_of_the_tests_come_where_asked(self):
-        self.assertNotIn("clang-14", self.run_script()[2])
-        self.assertIn("clang-14", self.run_script("--tests", installed=["alpha"])[2])
+    def test_packages_with_a_mark_come_where_asked(self):
+        for option, names in (([], ""), (["--cluster"], " envoy"), (["--tests"], " envoy clang-14")):
+            self.log.unlink(missing_ok=True)
+            log = self.run_script(*option, installed=["alpha", "lib++-dev"])[2]
+            self.assertTrue(log.endswith(f"--no-install-recommends{names}\n") if names else not log, log)
 
     def test_failure_is_one_clear_line(self):
         status, errors, _ = self.run_script(apt_status=100)
