@@ -97,11 +97,13 @@ run_python() {
   if [[ -z $total ]] || ((status != 0 && bad == 0)); then count 0 1; else count $((total - bad)) "$bad"; fi
 }
 
-# environment NAME REQUIREMENTS: Python packages in build/NAME, which later runs find again.
+# environment NAME REQUIREMENTS...: Python packages in build/NAME, which later runs find again.
 environment() {
-  cmp -s "$2" "build/$1/requirements.txt" && return
-  rm -rf "build/$1"
-  python3 -m venv "build/$1" && "build/$1/bin/pip" install -q -r "$2" && cp "$2" "build/$1/"
+  local folder="build/$1"
+  shift
+  cat "$@" | cmp -s - "$folder/requirements.txt" && return
+  rm -rf "$folder"
+  python3 -m venv "$folder" && "$folder/bin/pip" install -q "${@/#/--requirement=}" && cat "$@" >"$folder/requirements.txt"
 }
 
 prepare packages deploy/install_packages.sh --tests || finish
@@ -125,8 +127,10 @@ prepare models deploy/fetch_model.py smollm2 qwen2.5-coder-0.5b gemma3-270m
 run_ctest release
 prepare client-environment environment python tests/conformance/requirements.txt &&
   run_python clients tests/conformance/python_client_test.py build/python/bin/python
-prepare gateway-environment environment gateway tests/acceptance/requirements.txt &&
+if prepare gateway-environment environment gateway tests/acceptance/requirements.txt deploy/requirements.txt; then
   run_python acceptance tests/acceptance/acceptance_test.py build/gateway/bin/python
+  run_python cluster tests/deploy/cluster_test.py build/gateway/bin/python
+fi
 prepare kubernetes-environment environment kubernetes tests/deploy/requirements.txt &&
   run_python kubernetes tests/deploy/kubernetes_test.py build/kubernetes/bin/python
 build tsan && run_ctest tsan -LE 'model|law1'
