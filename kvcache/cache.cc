@@ -160,6 +160,7 @@ void Cache::SealNext(Lease& lease, absl::Span<const int32_t> tokens) {
   if (const PageId equal = index_.Find(content); equal != kNoPage) return TakeEqual(lease, i, equal);
   pool_.Seal(page);
   lease.indexed_ = index_.Insert(page, content);
+  if (lease.indexed_) events_.OnInserted(index_, page);
 }
 
 // The raw form goes along where the other page has none.
@@ -273,6 +274,7 @@ bool Cache::KeepsTwin(const Lease& lease, int64_t i) const {
 void Cache::EvictOldest() {
   const PageId page = idle_.front();
   idle_.Remove(page);
+  events_.OnErasing(index_, page);
   index_.Erase(page);
   raw_.Free(page);
   pool_.Free(page);

@@ -25,6 +25,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "kvcache/idle_list.h"
+#include "kvcache/index_events.h"
 #include "kvcache/page.h"
 #include "kvcache/page_pool.h"
 #include "kvcache/prefix_index.h"
@@ -106,6 +107,11 @@ class Cache {
   // Frees all idle pages.
   void FlushIndex();
 
+  // Records what is indexed and evicted from now on, where it is asked to.
+  IndexEvents& events() { return events_; }
+  // What is indexed now under the salt that is recorded.
+  std::vector<IndexEvent> IndexedPages() const { return events_.Indexed(index_); }
+
   // Pages that Grow can give out now.
   int64_t available() const { return pool_.num_free() + idle_.size(); }
   // Leases in being, and how many the raw slots are for.
@@ -149,6 +155,7 @@ class Cache {
   RawSlots raw_;
   PrefixIndex index_;
   IdleList idle_;
+  IndexEvents events_;
 };
 
 }  // namespace nibble::kv

@@ -23,6 +23,7 @@ bool PrefixIndex::Insert(PageId page, const PageContent& content) {
   entry.indexed = true;
   entry.chain = content.chain;
   entry.parent = content.parent;
+  entry.first = content.parent == kNoPage ? page : entries_[content.parent].first;
   if (content.parent == kNoPage) entry.salt = std::string(content.salt);
   std::copy(content.tokens.begin(), content.tokens.end(), entry.tokens.begin());
   return true;

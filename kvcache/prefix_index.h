@@ -40,14 +40,20 @@ class PrefixIndex {
 
   bool Contains(PageId page) const { return entries_[page].indexed; }
   PageId parent(PageId page) const { return entries_[page].parent; }
+  // Of an indexed page.
+  const Hash128& chain(PageId page) const { return entries_[page].chain; }
+  absl::Span<const int32_t> tokens(PageId page) const { return entries_[page].tokens; }
+  absl::string_view salt(PageId page) const { return entries_[entries_[page].first].salt; }
   int64_t size() const { return static_cast<int64_t>(by_chain_.size()); }
+  int64_t num_pages() const { return static_cast<int64_t>(entries_.size()); }
 
  private:
   struct Entry {
     bool indexed = false;
     Hash128 chain;
     PageId parent = kNoPage;
-    std::string salt;
+    PageId first = kNoPage;  // of the chain; itself where there is no parent
+    std::string salt;        // of the first page alone
     std::array<int32_t, kPageTokens> tokens = {};
   };
   std::vector<Entry> entries_;  // [num_pages]
