@@ -27,7 +27,8 @@ Scheduler::Scheduler(const SchedulerOptions& options, const Limits& limits)
     : options_(Bounded(options, limits)),
       limits_(limits),
       admission_(options_, limits),
-      cache_(limits.cache, options.prefix_key ? *options.prefix_key : RandomKey()) {
+      cache_(limits.cache, options.prefix_key ? *options.prefix_key : RandomKey()),
+      index_watchers_(&cache_, PrefixSalt(options_.cache_salt, Request())) {
   NIBBLE_CHECK(options_.step_tokens >= 1 && options_.max_sequences >= 1);
 }
 

@@ -26,6 +26,7 @@
 #include "kvcache/cache.h"
 #include "scheduler/admission.h"
 #include "scheduler/counters.h"
+#include "scheduler/index_watchers.h"
 #include "scheduler/options.h"
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
@@ -69,6 +70,8 @@ class Scheduler {
   void Resume(const TokenSink* sink);
   // Frees all pages that only the prefix index keeps.
   void FlushIndex() { cache_.FlushIndex(); }
+  // Who hears what the prefix index has for requests without tenant and adapter; told by Tell() alone.
+  IndexWatchers& index_watchers() { return index_watchers_; }
 
   // Ends what is past its deadline, then decides the next step. An empty plan means that nothing can run before a
   // Submit, a Resume or next_deadline(), and needs no Commit. The plan is valid until Commit returns.
@@ -140,6 +143,7 @@ class Scheduler {
   const Limits limits_;
   Admission admission_;
   kv::Cache cache_;
+  IndexWatchers index_watchers_;
   std::map<uint64_t, std::unique_ptr<LiveRequest>> live_;  // by order of arrival
   absl::flat_hash_map<const TokenSink*, LiveRequest*> by_sink_;
   FairShare fair_share_;

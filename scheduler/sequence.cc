@@ -4,10 +4,9 @@
 #include <utility>
 
 namespace nibble::sched {
-namespace {
 
 // Every part is preceded by its length, so no two lists of parts give the same string, and no pool is a tenant.
-std::string Salt(const std::string& cache_salt, const Request& request) {
+std::string PrefixSalt(const std::string& cache_salt, const Request& request) {
   const std::string& pool = request.terms.pool;
   std::string salt = pool.empty() ? "tenant" : "pool";
   for (const std::string* part : {&cache_salt, pool.empty() ? &request.tenant : &pool, &request.adapter_id}) {
@@ -15,8 +14,6 @@ std::string Salt(const std::string& cache_salt, const Request& request) {
   }
   return salt;
 }
-
-}  // namespace
 
 bool Sequence::reporting() const {
   return index == 0 && request->request.prompt_logprobs >= 0 &&
@@ -28,7 +25,7 @@ std::unique_ptr<LiveRequest> MakeLive(Request request, TokenSink* sink, uint64_t
   live->request = std::move(request);
   live->sink = sink;
   live->order = order;
-  live->salt = Salt(cache_salt, live->request);
+  live->salt = PrefixSalt(cache_salt, live->request);
   const Stopping& stopping = live->request.stopping;
   live->terminators = stopping.stop_token_ids;
   live->terminators.insert(live->terminators.end(), stopping.end_ids.begin(), stopping.end_ids.end());

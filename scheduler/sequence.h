@@ -59,6 +59,9 @@ struct LiveRequest {
   FinishReason worst = FinishReason::kStop;  // over the finished choices, in the order of the enum
 };
 
+// Key of the pages that requests of the same tenant, or pool of tenants, and adapter share.
+std::string PrefixSalt(const std::string& cache_salt, const Request& request);
+
 std::unique_ptr<LiveRequest> MakeLive(Request request, TokenSink* sink, uint64_t order, const std::string& cache_salt);
 
 // Seed of choice `index`: the request's own for choice 0, else the SplitMix64 finalizer (Steele, Lea, Flood, "Fast

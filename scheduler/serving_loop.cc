@@ -81,8 +81,10 @@ void ServingLoop::State::Run() {
   bool ran = false;
   while (ReadMail(ran)) {
     ran = Step();
+    scheduler.index_watchers().Tell();
     Publish(ran);
   }
+  scheduler.index_watchers().Close();
   scheduler.CancelAll(CancelCause::kDrain);
   Publish(false);
 }
@@ -170,9 +172,21 @@ void ServingLoop::FlushIndex() {
   state_->Send([](Scheduler& scheduler) { scheduler.FlushIndex(); });
 }
 
+absl::Status ServingLoop::WatchIndex(std::shared_ptr<IndexWatcher> watcher) {
+  MutexLock lock(&state_->mutex);
+  if (state_->draining || state_->stopping) return absl::UnavailableError("the server is shutting down");
+  state_->Post([watcher](Scheduler& scheduler) { scheduler.index_watchers().Add(watcher); });
+  return absl::OkStatus();
+}
+
+void ServingLoop::UnwatchIndex(const IndexWatcher* watcher) {
+  state_->Send([watcher](Scheduler& scheduler) { scheduler.index_watchers().Remove(watcher); });
+}
+
 void ServingLoop::BeginDrain() {
   MutexLock lock(&state_->mutex);
-  state_->draining = true;
+  if (std::exchange(state_->draining, true)) return;
+  state_->Post([](Scheduler& scheduler) { scheduler.index_watchers().Close(); });
 }
 
 Counters ServingLoop::Snapshot() const {

@@ -47,7 +47,12 @@ class ServingLoop {
   void Resume(const TokenSink* sink);
   // Any thread. Frees the pages that only the prefix index keeps.
   void FlushIndex();
-  // Any thread. Submit refuses from now on; live requests go on.
+  // Any thread. The watcher hears what the prefix index has, and each change of it, until UnwatchIndex or OnClosed.
+  // UNAVAILABLE where the server drains or has stopped.
+  absl::Status WatchIndex(std::shared_ptr<IndexWatcher> watcher);
+  // Any thread. Calls that are under way may still come.
+  void UnwatchIndex(const IndexWatcher* watcher);
+  // Any thread. Submit refuses from now on, watches of the index end; live requests go on.
   void BeginDrain();
 
   // Any thread; never waits for a step. A copy of the counters as of the last step.
