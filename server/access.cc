@@ -34,6 +34,7 @@ constexpr std::pair<std::string_view, Access> kAccess[] = {
     {"/vllm.grpc.engine.VllmEngine/GetServerInfo", Access::kOperator},
     {"/vllm.grpc.engine.VllmEngine/GetTokenizer", Access::kTenant},
     {"/vllm.grpc.engine.VllmEngine/HealthCheck", Access::kTenant},
+    {"/vllm.grpc.engine.VllmEngine/SubscribeKvEvents", Access::kOperator},
 };
 
 }  // namespace

@@ -31,10 +31,12 @@ struct Limits {
   int64_t chat_messages = 1024;
 
   // Memory and time that one client may hold.
-  int64_t outbox_bytes = 256 << 10;                  // answer not yet written, per stream
-  int64_t prompt_logprobs_bytes = 64ll << 20;        // charged at admission, all streams together
-  int64_t intake_queue = 1024;                       // requests whose prompt is not tokenized yet
-  int64_t intake_bytes = 64ll << 20;                 // of those, as received
+  int64_t outbox_bytes = 256 << 10;            // answer not yet written, per stream
+  int64_t prompt_logprobs_bytes = 64ll << 20;  // charged at admission, all streams together
+  int64_t intake_queue = 1024;                 // requests whose prompt is not tokenized yet
+  int64_t intake_bytes = 64ll << 20;           // of those, as received
+  int64_t kv_event_subscribers = 16;
+  int64_t kv_events_queued = 1 << 16;                // not yet sent to one subscriber
   absl::Duration stall_timeout = absl::Seconds(30);  // a stream whose reader takes nothing for so long is aborted
 };
 

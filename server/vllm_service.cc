@@ -13,6 +13,7 @@
 #include "server/streaming_call.h"
 #include "server/tokenizer_stream.h"
 #include "server/unary_call.h"
+#include "server/vllm_kv_events.h"
 #include "server/vllm_wire.h"
 #include "vllm/engine.grpc.pb.h"
 
@@ -55,6 +56,7 @@ class VllmService final : public GatedService {
         tokenizer_files_(*serving->model->tokenizer) {
     AddStreaming("Generate", std::bind_front(&VllmService::Generate, this));
     AddStreaming("GetTokenizer", std::bind_front(&VllmService::GetTokenizer, this));
+    AddStreaming("SubscribeKvEvents", std::bind_front(&VllmService::SubscribeKvEvents, this));
     AddUnary("HealthCheck", std::bind_front(&VllmService::HealthCheck, this));
     AddUnary("FlushCache", std::bind_front(&VllmService::FlushCache, this));
     AddUnary("Abort", std::bind_front(&VllmService::Abort, this));
@@ -71,6 +73,10 @@ class VllmService final : public GatedService {
 
   ServerWriteReactor<ByteBuffer>* GetTokenizer(const Caller&, CallbackServerContext*, const ByteBuffer*) {
     return TokenizerStream::Start(&tokenizer_files_);
+  }
+
+  ServerWriteReactor<ByteBuffer>* SubscribeKvEvents(const Caller&, CallbackServerContext*, const ByteBuffer* request) {
+    return KvEventStream::Start(serving_, &kv_event_subscribers_, *request);
   }
 
   ServerUnaryReactor* HealthCheck(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
@@ -167,6 +173,7 @@ class VllmService final : public GatedService {
   const sched::Nanos started_;
   TokenizerFiles tokenizer_files_;
   RateMeter generated_;
+  std::atomic<int64_t> kv_event_subscribers_ = 0;
 };
 
 }  // namespace

@@ -1,0 +1,67 @@
+// One SubscribeKvEvents call: a gateway hears which prefixes are cached here, and routes to them.
+//
+// The first batch says that nothing is known and then has every page; each further one has what changed. So a
+// subscriber that comes back needs no history, whatever sequence number it resumes at. Batches are numbered from that
+// number, or from 1. A subscriber that falls behind is ended: it may subscribe anew.
+//
+// Threads: the loop's tells, gRPC's write; neither waits for the other. Owned by gRPC until OnDone, and by the loop
+// while it watches.
+#ifndef NIBBLE_SERVER_VLLM_KV_EVENTS_H_
+#define NIBBLE_SERVER_VLLM_KV_EVENTS_H_
+
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "scheduler/index_watchers.h"
+#include "server/serving.h"
+#include "smg/common.pb.h"
+
+namespace nibble::server {
+
+class KvEventStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public sched::IndexWatcher {
+ public:
+  // Never waits. `serving` and `subscribers`, how many there are, must outlive the call.
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(Serving* serving, std::atomic<int64_t>* subscribers,
+                                                           const grpc::ByteBuffer& request);
+
+  void OnEvents(absl::Span<const kv::IndexEvent> events) override;
+  void OnClosed() override;
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  KvEventStream(Serving* serving, std::atomic<int64_t>* subscribers);
+  absl::Status Subscribe(const grpc::ByteBuffer& request);
+  void End(absl::Status status) ABSL_LOCKS_EXCLUDED(mu_);
+  void EndLocked(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Pump() ABSL_LOCKS_EXCLUDED(mu_);
+  smg::grpc::common::KvEventBatch NextBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  Serving* const serving_;
+  std::atomic<int64_t>* const subscribers_;
+  std::shared_ptr<KvEventStream> self_;  // until OnDone
+  grpc::ByteBuffer buffer_;              // of the write in flight
+  absl::Mutex mu_;
+  std::deque<kv::IndexEvent> queue_ ABSL_GUARDED_BY(mu_);
+  bool told_ ABSL_GUARDED_BY(mu_) = false;     // of the pages at the beginning
+  bool cleared_ ABSL_GUARDED_BY(mu_) = false;  // the first batch was written
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;  // `status_` is to be sent
+  bool finished_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status status_ ABSL_GUARDED_BY(mu_);
+  uint64_t next_batch_ ABSL_GUARDED_BY(mu_) = 1;
+  uint64_t next_event_ ABSL_GUARDED_BY(mu_) = 1;
+};
+
+}  // namespace nibble::server
+
+#endif  // NIBBLE_SERVER_VLLM_KV_EVENTS_H_
