@@ -130,6 +130,8 @@ prepare client-environment environment python tests/conformance/requirements.txt
 if prepare gateway-environment environment gateway tests/acceptance/requirements.txt deploy/requirements.txt; then
   run_python acceptance tests/acceptance/acceptance_test.py build/gateway/bin/python
   run_python cluster tests/deploy/cluster_test.py build/gateway/bin/python
+  run_python cluster-edge tests/deploy/edge_test.py build/gateway/bin/python
+  run_python cluster-routing tests/deploy/routing_test.py build/gateway/bin/python
 fi
 prepare kubernetes-environment environment kubernetes tests/deploy/requirements.txt &&
   run_python kubernetes tests/deploy/kubernetes_test.py build/kubernetes/bin/python
