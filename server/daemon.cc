@@ -1,5 +1,6 @@
 #include "server/daemon.h"
 
+#include <algorithm>
 #include <atomic>
 #include <optional>
 #include <utility>
@@ -35,6 +36,7 @@ struct Daemon::Parts {
         intake_budget(options.limits.intake_bytes),
         prompt_logprobs_budget(options.limits.prompt_logprobs_bytes),
         loop(model->engine.get(), options.scheduler, MonotonicNow),
+        queue_high_water(std::max<int64_t>(1, options.scheduler.max_queue * 3 / 4)),
         metrics(model->name, {model->kv_codec, model->kv_bits, model->kv_costs}, [this] { return loop.Snapshot(); }),
         streams(options.limits.stall_timeout / 8, MonotonicNow),
         intake(options.intake_threads, options.limits.intake_queue),
@@ -66,7 +68,10 @@ struct Daemon::Parts {
   }
   HttpReply Ready() const {
     if (!listening) return {503, "starting\n"};
-    return serving.draining ? HttpReply{503, "draining\n"} : HttpReply{200, "ready\n"};
+    if (serving.draining) return {503, "draining\n"};
+    // Others should be asked before this one has to refuse.
+    if (loop.Snapshot().sequences_waiting >= queue_high_water) return {503, "queue above its high-water mark\n"};
+    return {200, "ready\n"};
   }
 
   bool DialSelf() const {
@@ -93,6 +98,7 @@ struct Daemon::Parts {
   MemoryBudget prompt_logprobs_budget;
   Serving serving;
   sched::ServingLoop loop;
+  const int64_t queue_high_water;  // waiting sequences from which on /readyz says no
   Metrics metrics;
   std::optional<AdapterMetrics> adapter_metrics;
   StreamRegistry streams;

@@ -217,6 +217,17 @@ TEST_F(ServerRowsOneAtATime, Row25_CancelWhileQueued) {
   EXPECT_EQ(engine_->PromptTokensRun('Z'), 0);
 }
 
+TEST_F(ServerRowsOneAtATime, Row28_NotReadyWhileTheQueueIsLong) {
+  EXPECT_NE(HttpGet("/readyz").find(" 200 "), std::string::npos);
+  const auto waiting = OpenStarted(Ask("Zebra"));
+  engine_->LetPass(2);  // one that did not know of it yet, and one after which it is counted
+  EXPECT_TRUE(Eventually([this] { return HttpGet("/readyz").find("high-water") != std::string::npos; }));
+  EXPECT_NE(HttpGet("/livez").find(" 200 "), std::string::npos) << "load is nothing to die of";
+  engine_->Release();
+  EXPECT_TRUE(ReadRest(*waiting).status.ok());
+  EXPECT_TRUE(Eventually([this] { return HttpGet("/readyz").find(" 200 ") != std::string::npos; }));
+}
+
 TEST_F(ServerRowsOneAtATime, Row26_DeadlineInTheQueueIsNeverPrefilled) {
   const Reply reply = Generate(Ask("Zebra"), absl::Milliseconds(50));
   EXPECT_EQ(reply.status.error_code(), StatusCode::DEADLINE_EXCEEDED);
