@@ -3,6 +3,7 @@
 #
 # usage: runtime_packages.sh PROGRAM...
 set -euo pipefail
+export LC_ALL=C
 (($#)) || { echo "usage: runtime_packages.sh PROGRAM..." >&2; exit 2; }
 
 libraries="$(ldd "$@")"

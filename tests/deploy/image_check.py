@@ -22,8 +22,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "image"
 CACHE = pathlib.Path(os.environ.get("NIBBLE_CACHE") or pathlib.Path.home() / ".cache" / "nibble")
-# What a step needs of this machine to reach its package registries, where such files are.
-BORROWED = ["/etc/resolv.conf", "/etc/pip.conf", os.environ.get("PIP_CERT", "")]
+# What a step needs of this machine to reach its package registries: files that are here, and where they are there.
+BORROWED = {"/etc/resolv.conf": "/etc/resolv.conf", "/etc/pip.conf": "/etc/pip.conf",
+            os.environ.get("PIP_CERT", ""): "/run/certificates.pem"}
 
 
 def instructions(text):
@@ -52,13 +53,13 @@ class Stage:
         cache = self.root / "root" / ".cache" / "ccache"
         mounts = [f"mount -t proc proc {root}/proc", f"mount --bind /dev {root}/dev"]
         for path in filter(os.path.exists, BORROWED):
-            place = self.root / path.lstrip("/")
+            place = self.root / BORROWED[path].lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
             mounts.append(f"mount --bind {path} {shlex.quote(str(place))}")
         cache.mkdir(parents=True, exist_ok=True)
         mounts.append(f"mount --bind {shlex.quote(str(ccache_folder()))} {shlex.quote(str(cache))}")
-        step = f"cd {self.workdir} && export CCACHE_BASEDIR=/src && {command}"
+        step = f"cd {self.workdir} && export CCACHE_BASEDIR=/src PIP_CERT=/run/certificates.pem && {command}"
         mounts.append(f"exec chroot {root} /bin/sh -ec {shlex.quote(step)}")
         if self.inside("\n".join(mounts)).wait():
             raise SystemExit(f"image_check: failed: RUN {command}")
