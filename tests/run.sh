@@ -113,6 +113,7 @@ run_python format tests/format_test.py
 run_python fetch-model tests/deploy/fetch_model_test.py
 run_python install-packages tests/deploy/install_packages_test.py
 run_python monitoring tests/deploy/monitoring_test.py
+run_python image tests/deploy/image_test.py
 run_python compare-runs tests/loadtest/compare_test.py
 build release || finish
 run_python loadtest-command tests/loadtest/cli_test.py
@@ -129,6 +130,7 @@ prepare client-environment environment python tests/conformance/requirements.txt
   run_python clients tests/conformance/python_client_test.py build/python/bin/python
 if prepare gateway-environment environment gateway tests/acceptance/requirements.txt deploy/requirements.txt; then
   run_python acceptance tests/acceptance/acceptance_test.py build/gateway/bin/python
+  run_python envoy tests/deploy/envoy_test.py build/gateway/bin/python
   run_python cluster tests/deploy/cluster_test.py build/gateway/bin/python
   run_python cluster-edge tests/deploy/edge_test.py build/gateway/bin/python
   run_python cluster-routing tests/deploy/routing_test.py build/gateway/bin/python

@@ -220,6 +220,7 @@ def check_pool(o):
     labels = o.get("Deployment")["spec"]["template"]["metadata"]["labels"]
     must(pool["selector"]["matchLabels"].items() <= labels.items(), "the pool finds the pods")
     must(pool["targetPorts"] == [{"number": 50051}] and pool["appProtocol"] == "kubernetes.io/h2c", "h2c on 50051")
+    must(not o.flag("tls-cert"), "the pool's proxy speaks plaintext")
 
 
 def check_gateway(o):
@@ -236,4 +237,5 @@ def check_gateway(o):
 
 COMMON = (check_ports, check_probes, check_drain, check_rollout, check_connections, check_security_context,
           check_volumes, check_memory, check_network, check_autoscaling, check_pins, check_monitoring)
-CHECKS = {"overlays/openai": (*COMMON, check_gateway), "overlays/grpc": (*COMMON, check_mtls, check_pool)}
+CHECKS = {"overlays/openai": (*COMMON, check_gateway), "overlays/grpc": (*COMMON, check_mtls),
+          "overlays/inference-pool": (*COMMON, check_pool)}

@@ -136,7 +136,7 @@ SPOILED = {
                    put(obj("ConfigMap", "nibble-pins"), "data", "more.sha256", "")),
     "check_monitoring": (without("ServiceMonitor"), without("PodMonitor", "edge"), put(spec("Service"), "ports", [])),
     "check_pool": (put(spec("InferencePool"), "selector", "matchLabels", {hardening.NAME: "vllm"}),
-                   put(spec("InferencePool"), "appProtocol", "http")),
+                   put(spec("InferencePool"), "appProtocol", "http"), flag("tls-cert", "/etc/nibbled/tls/tls.crt")),
     "check_gateway": (
         lambda o: o.get("Deployment")["spec"]["template"]["metadata"]["labels"].clear(),
         put(pod("gateway"), "containers", 0, "args", 0, "--selector=app=x"),
