@@ -117,9 +117,7 @@ def gateway(folder, workers, policy, port, metrics_port):
 
 
 def self_signed(folder):
-    """Makes tls.crt and tls.key for localhost, unless they are there."""
-    if (folder / "tls.crt").exists():
-        return
+    """Makes tls.crt and tls.key for localhost."""
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                     "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
                     "-keyout", folder / "tls.key", "-out", folder / "tls.crt"], check=True, capture_output=True)

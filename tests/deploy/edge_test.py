@@ -85,6 +85,11 @@ class Edge(unittest.TestCase):
     def up(self):
         return [float(r["value"][1]) for r in self.prometheus("query", query="up").get("result", [])]
 
+    def edge_figure(self, name):
+        """The greatest sample of that name at the edge's own metrics, which are to be had whatever its load."""
+        text = get(f"http://{self.cluster.address('status')}/metrics") or ""
+        return max((float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name)), default=0)
+
     def test_prometheus_scrapes_names_types_and_buckets(self):
         answer = fixture.Answer(fixture.client(self.cluster), self.first.model, "What is the sea?", 8).read()
         self.assertTrue(answer.whole, answer.error)
@@ -133,6 +138,9 @@ class Edge(unittest.TestCase):
             self.assertLess(open_descriptors(self.first) - before, 16)
             with grpc.insecure_channel(self.first.grpc) as direct:
                 self.assertTrue(healthy(direct, 2), "the daemon takes connections")
+            wait_until("connections above the cap to be refused", lambda: self.edge_figure(
+                "envoy_listener_downstream_global_cx_overflow") >= 1500 - 1024)
+            self.assertGreaterEqual(self.edge_figure("envoy_cluster_membership_healthy"), 2, "the workers")
         time.sleep(0.2)
         with grpc.secure_channel(f"localhost:{address.rsplit(':', 1)[1]}", credentials) as channel:
             self.assertTrue(healthy(channel, 1), "an RPC within a second of the release")

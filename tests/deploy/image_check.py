@@ -25,6 +25,9 @@ CACHE = pathlib.Path(os.environ.get("NIBBLE_CACHE") or pathlib.Path.home() / ".c
 # What a step needs of this machine to reach its package registries: files that are here, and where they are there.
 BORROWED = {"/etc/resolv.conf": "/etc/resolv.conf", "/etc/pip.conf": "/etc/pip.conf",
             os.environ.get("PIP_CERT", ""): "/run/certificates.pem"}
+# Docker's, and what makes the borrowed files and the compiler cache known.
+ENVIRONMENT = ("HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin CCACHE_BASEDIR=/src" +
+               (" PIP_CERT=/run/certificates.pem" if "PIP_CERT" in os.environ else ""))
 
 
 def instructions(text):
@@ -59,8 +62,8 @@ class Stage:
             mounts.append(f"mount --bind {path} {shlex.quote(str(place))}")
         cache.mkdir(parents=True, exist_ok=True)
         mounts.append(f"mount --bind {shlex.quote(str(ccache_folder()))} {shlex.quote(str(cache))}")
-        step = f"cd {self.workdir} && export CCACHE_BASEDIR=/src PIP_CERT=/run/certificates.pem && {command}"
-        mounts.append(f"exec chroot {root} /bin/sh -ec {shlex.quote(step)}")
+        step = f"cd {self.workdir} && {command}"
+        mounts.append(f"exec chroot {root} /usr/bin/env -i {ENVIRONMENT} /bin/sh -ec {shlex.quote(step)}")
         if self.inside("\n".join(mounts)).wait():
             raise SystemExit(f"image_check: failed: RUN {command}")
 

@@ -13,8 +13,8 @@ from smg_grpc_proto import vllm_engine_pb2 as engine_pb2, vllm_engine_pb2_grpc
 
 import cluster_fixture as fixture
 
-GROUPS, ROUNDS, PREFIX_WORDS = 24, 2, 300
-KV_MEMORY = "88MiB"  # some 4,000 tokens of SmolLM2 in f16
+GROUPS, ROUNDS, PREFIX_WORDS = 20, 2, 300
+KV_MEMORY = "76MiB"  # some 3,400 tokens of SmolLM2 in f16
 GOAL = 1.5
 
 
