@@ -103,7 +103,8 @@ environment() {
   shift
   cat "$@" | cmp -s - "$folder/requirements.txt" && return
   rm -rf "$folder"
-  python3 -m venv "$folder" && "$folder/bin/pip" install -q "${@/#/--requirement=}" && cat "$@" >"$folder/requirements.txt"
+  python3 -m venv "$folder" && "$folder/bin/pip" install -q "${@/#/--requirement=}" &&
+    cat "$@" >"$folder/requirements.txt"
 }
 
 prepare packages deploy/install_packages.sh --tests || finish

@@ -1,4 +1,4 @@
-"""A cluster of deploy/local_cluster.py for a test, and clients of it. Needs the environment `gateway` of tests/run.sh."""
+"""A cluster of deploy/local_cluster.py for a test, and clients of it; in the environment `gateway` of tests/run.sh."""
 import os
 import pathlib
 import ssl

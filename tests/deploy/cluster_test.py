@@ -5,6 +5,7 @@ two daemons, which are killed and restarted under load.
 NIBBLE_ROLLING_ROUNDS: how often both daemons are restarted, 1; the goal is stated for 20.
 """
 import os
+import resource
 import threading
 import unittest
 
@@ -46,6 +47,10 @@ class Cluster(unittest.TestCase):
         self.assertTrue(all(a.pieces > 4 for a in answers), "answers come in pieces")
         for replica, count in zip(self.cluster.replicas, before):
             self.assertGreater(self.generated(replica), count, f"{replica.name} took none")
+
+    def test_a_daemon_leaves_no_core(self):
+        for replica in self.cluster.replicas:
+            self.assertEqual(resource.prlimit(replica.process.pid, resource.RLIMIT_CORE), (0, 0), "prompts are in it")
 
     def channel(self):
         credentials = grpc.ssl_channel_credentials((self.cluster.folder / "tls.crt").read_bytes())

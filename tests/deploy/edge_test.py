@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Limits of a cluster under strain: what Prometheus sees of it, a scrape during a long prefill, and descriptors that run
-out, behind the edge and at a daemon without one.
+"""Limits of a cluster under strain: what Prometheus sees of it, a scrape during a long prefill, and descriptors that
+run out, behind the edge and at a daemon without one.
 """
 import contextlib
 import json
@@ -109,9 +109,10 @@ class Edge(unittest.TestCase):
     def test_Row67_a_scrape_during_a_long_prefill_is_quick(self):
         channel = grpc.insecure_channel(self.first.grpc)
         self.addCleanup(channel.close)
+        prompt = engine_pb2.TokenizedInput(input_ids=[504 + i % 900 for i in range(PREFILL_TOKENS)])
         request = engine_pb2.GenerateRequest(
-            request_id="long", tokenized=engine_pb2.TokenizedInput(input_ids=[504 + i % 900 for i in range(PREFILL_TOKENS)]),
-            stream=True, sampling_params=engine_pb2.SamplingParams(temperature=0, top_p=1, max_tokens=1, n=1))
+            request_id="long", tokenized=prompt, stream=True,
+            sampling_params=engine_pb2.SamplingParams(temperature=0, top_p=1, max_tokens=1, n=1))
         prefill = threading.Thread(
             target=lambda: list(vllm_engine_pb2_grpc.VllmEngineStub(channel).Generate(request, timeout=120)))
         prefill.start()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs the steps of deploy/Dockerfile in chroots made by debootstrap, then the image as Kubernetes would: another user, no
-capabilities, a read-only root. For machines without a Docker engine; as root, a quarter of an hour where nothing is built
-yet.
+"""Runs the steps of deploy/Dockerfile in chroots made by debootstrap, then the image as Kubernetes would: another user,
+no capabilities, a read-only root. For machines without a Docker engine; as root, a quarter of an hour where nothing is
+built yet.
 
 usage: image_check.py [--target nibbled|gateway]
 
@@ -148,7 +148,8 @@ def start(stage, *arguments):
     command = shlex.join([*stage.entrypoint, *arguments])
     return stage.inside("\n".join([
         f"mount --bind {root} {root}", f"mount -t proc proc {root}/proc", f"mount --bind {models} {root}/models",
-        f"mount -t tmpfs tmpfs {root}/tmp", f"mount -o remount,bind,ro {root}/models", f"mount -o remount,bind,ro {root}",
+        f"mount -t tmpfs tmpfs {root}/tmp", f"mount -o remount,bind,ro {root}/models",
+        f"mount -o remount,bind,ro {root}",
         # Neither the root nor the models can be written.
         f"! touch {root}/written 2>/dev/null", f"! touch {root}/models/written 2>/dev/null",
         f"exec chroot {root} /usr/bin/setpriv --reuid {uid} --regid {gid} --clear-groups --bounding-set=-all "
@@ -161,8 +162,8 @@ def check_nibbled(stage):
         ready = next((line for line in process.stdout if line.startswith("ready ")), None)
         assert ready, "nibbled did not start"
         address = re.search(r"grpc=(\S+)", ready)[1]
-        chat = ["chroot", "--userspec", stage.user, str(stage.root), "/usr/local/bin/nibble", "chat", "--server", address,
-                "--max-tokens", "8", "--temperature", "0", "Hello!"]
+        chat = ["chroot", "--userspec", stage.user, str(stage.root), "/usr/local/bin/nibble", "chat",
+                "--server", address, "--max-tokens", "8", "--temperature", "0", "Hello!"]
         answer = subprocess.run(chat, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
         assert answer, "no answer"
         print(f"answer: {answer}")

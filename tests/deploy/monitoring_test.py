@@ -40,7 +40,8 @@ def exported():
 
 
 def promtool(*arguments):
-    return subprocess.run(["promtool", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = ["promtool", *map(str, arguments)]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 class Monitoring(unittest.TestCase):
