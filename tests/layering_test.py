@@ -30,7 +30,7 @@ MAY_INCLUDE = {
 # What lies in engine/, lowest first: each may include what is before it or beside it, so that no two include each other.
 # The longest name that fits a path decides; "." is any other file of engine/ itself.
 ENGINE_ORDER = (
-    "tokenizer", "weights", "sampling/params", "engine", "sampling", "quant", "adapters", "backends", "models", ".", "tools")
+    "tokenizer", "weights", "grammar", "sampling/params", "engine", "sampling", "quant", "adapters", "backends", "models", ".", "tools")
 
 # Includes that belong to some folders alone.
 FENCES = (

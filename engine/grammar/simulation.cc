@@ -1,0 +1,127 @@
+#include "engine/grammar/simulation.h"
+
+namespace nibble::engine::grammar {
+
+void Simulation::Step(size_t begin, size_t end, int byte_class, std::vector<Thread>* out) {
+  steps_ += static_cast<int64_t>(end - begin);
+  for (size_t i = begin; i < end; ++i) {
+    const int32_t next = automaton_.Next(pool_[i].state, byte_class);
+    if (next >= 0) out->push_back({next, pool_[i].origin});
+  }
+}
+
+void Simulation::AddToPool(Thread thread, size_t begin) {
+  int32_t& last = last_in_state_[static_cast<size_t>(thread.state)];
+  for (int32_t i = last; i >= static_cast<int32_t>(begin); i = same_state_[static_cast<size_t>(i)]) {
+    ++steps_;
+    if (pool_[static_cast<size_t>(i)].origin == thread.origin) return;
+  }
+  same_state_.push_back(last);
+  last = static_cast<int32_t>(pool_.size());
+  pool_.push_back(thread);
+}
+
+void Simulation::ForgetSeen(size_t begin) {
+  for (size_t i = begin; i < pool_.size(); ++i) last_in_state_[static_cast<size_t>(pool_[i].state)] = -1;
+}
+
+bool Simulation::Close(absl::Span<const Thread> kernel) {
+  const size_t begin = pool_.size(), first_new_origin = origins_.size();
+  for (const Thread& thread : kernel) AddToPool(thread, begin);
+  bool ended_at_bottom = false;
+  for (size_t i = begin; i < pool_.size(); ++i) ended_at_bottom |= Expand(i, begin, first_new_origin);
+  ForgetSeen(begin);
+  return ended_at_bottom;
+}
+
+bool Simulation::Expand(size_t index, size_t begin, size_t first_new_origin) {
+  const Thread thread = pool_[index];
+  ++steps_;
+  for (const Automaton::Call& call : automaton_.Calls(thread.state)) Begin(call, thread, begin, first_new_origin);
+  if (!automaton_.Accepts(thread.state)) return false;
+  if (thread.origin < 0) return true;
+  for (int32_t i = origins_[static_cast<size_t>(thread.origin)].first_caller; i >= 0;) {
+    const Caller caller = callers_[static_cast<size_t>(i)];
+    AddToPool({caller.back_to, caller.origin}, begin);
+    i = caller.next;
+    ++steps_;
+  }
+  return false;
+}
+
+void Simulation::Begin(const Automaton::Call& call, const Thread& caller, size_t begin, size_t first_new_origin) {
+  ++steps_;
+  // Who would only end after the call need not be come back to.
+  if (automaton_.OnlyEnds(call.back_to)) return AddToPool({call.start, caller.origin}, begin);
+  const size_t origin = OriginHere(call.rule, first_new_origin);
+  for (int32_t i = origins_[origin].first_caller; i >= 0; i = callers_[static_cast<size_t>(i)].next) {
+    const Caller& known = callers_[static_cast<size_t>(i)];
+    if (known.back_to == call.back_to && known.origin == caller.origin) return;
+    ++steps_;
+  }
+  callers_.push_back({call.back_to, caller.origin, origins_[origin].first_caller});
+  origins_[origin].first_caller = static_cast<int32_t>(callers_.size()) - 1;
+  AddToPool({call.start, static_cast<int32_t>(origin)}, begin);
+}
+
+size_t Simulation::OriginHere(RuleId rule, size_t first_new_origin) {
+  uint32_t& last = last_origin_[static_cast<size_t>(rule)];
+  if (last < first_new_origin || last >= origins_.size() || origins_[last].rule != rule) {
+    last = static_cast<uint32_t>(origins_.size());
+    origins_.push_back({rule, -1});
+  }
+  return last;
+}
+
+void Simulation::Drop(const Frame& frame) {
+  pool_.resize(frame.begin);
+  same_state_.resize(frame.begin);
+  origins_.resize(frame.origins);
+  callers_.resize(frame.callers);
+}
+
+void Simulation::Read(uint8_t byte, std::vector<Thread>* threads) {
+  const Frame frame = {pool_.size(), origins_.size(), callers_.size()};
+  Close(*threads);
+  threads->clear();
+  Step(frame.begin, pool_.size(), automaton_.ClassOf(byte), threads);
+  bool keeps_calls = false;
+  for (const Thread& thread : *threads) keeps_calls |= thread.origin >= static_cast<int32_t>(frame.origins);
+  pool_.resize(frame.begin);
+  same_state_.resize(frame.begin);
+  if (!keeps_calls) Drop(frame);
+}
+
+std::vector<Thread> Simulation::WithReturns(absl::Span<const Thread> threads) {
+  for (const Thread& thread : threads) AddToPool(thread, 0);
+  std::vector<Thread> callers;
+  for (size_t i = 0; i < pool_.size(); ++i) {
+    const Thread thread = pool_[i];
+    if (!automaton_.Accepts(thread.state) || thread.origin < 0) continue;
+    callers.clear();
+    AppendCallers(thread, &callers);
+    for (const Thread& caller : callers) AddToPool(caller, 0);
+  }
+  ForgetSeen(0);
+  same_state_.clear();
+  std::vector<Thread> result;
+  result.swap(pool_);
+  return result;
+}
+
+void Simulation::AppendCallers(const Thread& thread, std::vector<Thread>* out) const {
+  for (int32_t i = origins_[static_cast<size_t>(thread.origin)].first_caller; i >= 0;) {
+    const Caller& caller = callers_[static_cast<size_t>(i)];
+    out->push_back({caller.back_to, caller.origin});
+    i = caller.next;
+  }
+}
+
+bool Simulation::AtBottomEnd(absl::Span<const Thread> with_returns) const {
+  for (const Thread& thread : with_returns) {
+    if (thread.origin < 0 && automaton_.Accepts(thread.state)) return true;
+  }
+  return false;
+}
+
+}  // namespace nibble::engine::grammar
