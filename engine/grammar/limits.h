@@ -13,7 +13,7 @@ inline constexpr int kMaxDepth = 64;                 // of groups in groups, val
 // Compiling.
 inline constexpr int kMaxExpressionDepth = 512;            // what kMaxDepth nested constructs become
 inline constexpr int64_t kMaxNfaStates = 1 << 18;          // a copy for each use and repetition
-inline constexpr int64_t kMaxStates = 1 << 16;             // after making it deterministic
+inline constexpr int64_t kMaxStates = 1 << 17;             // after making it deterministic
 inline constexpr int64_t kMaxTableEntries = 1 << 22;       // states times classes of bytes, 4 bytes each
 inline constexpr int64_t kMaxCompileSteps = 1 << 23;       // transitions looked at
 inline constexpr int64_t kMaxCopiedRuleSize = 256;         // a larger rule is called, not copied

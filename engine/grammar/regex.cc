@@ -1,0 +1,139 @@
+#include "engine/grammar/regex.h"
+
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "engine/grammar/character_reader.h"
+#include "engine/grammar/limits.h"
+#include "kvcache/base/status_macros.h"
+
+namespace nibble::engine::grammar {
+namespace {
+
+class Parser {
+ public:
+  Parser(std::string_view source, Match match, Spelling spelling, Builder* builder)
+      : reader_(source), match_(match), spelling_(spelling), builder_(*builder) {}
+
+  absl::StatusOr<ExprId> Parse() {
+    NIBBLE_ASSIGN_OR_RETURN(const ExprId whole, ParseAlternatives(0));
+    if (!reader_.AtEnd()) return reader_.Error("a ')' has no '('");
+    return whole;
+  }
+
+ private:
+  absl::StatusOr<ExprId> ParseAlternatives(int depth) {
+    if (depth > kMaxDepth) return reader_.Error(absl::StrCat("groups nest deeper than ", kMaxDepth));
+    std::vector<ExprId> alternatives;
+    do {
+      NIBBLE_ASSIGN_OR_RETURN(const ExprId alternative, ParseSequence(depth));
+      alternatives.push_back(alternative);
+    } while (reader_.Consume("|"));
+    return builder_.Alternate(alternatives);
+  }
+
+  bool AtSequenceEnd() const { return reader_.AtEnd() || reader_.Peek() == '|' || reader_.Peek() == ')'; }
+
+  absl::StatusOr<ExprId> ParseSequence(int depth) {
+    std::vector<ExprId> parts;
+    const bool open_ends = depth == 0 && match_ == Match::kSomewhere;
+    const bool at_begin = depth == 0 && reader_.Consume("^");
+    if (open_ends && !at_begin) parts.push_back(Anything());
+    bool at_end = false;
+    while (!AtSequenceEnd() && !at_end) {
+      if (depth == 0 && reader_.Consume("$")) {
+        if (!AtSequenceEnd()) return reader_.Error("'$' is supported at the end alone");
+        at_end = true;
+        continue;
+      }
+      NIBBLE_ASSIGN_OR_RETURN(const ExprId atom, ParseAtom(depth));
+      NIBBLE_ASSIGN_OR_RETURN(const ExprId part, ParseRepetition(atom));
+      parts.push_back(part);
+    }
+    if (open_ends && !at_end) parts.push_back(Anything());
+    return builder_.Concat(parts);
+  }
+
+  ExprId Anything() { return builder_.Repeat(OneOf(CharacterSet::All(), spelling_, &builder_), 0, kUnbounded); }
+
+  absl::StatusOr<ExprId> ParseAtom(int depth) {
+    if (reader_.Consume("(")) return ParseGroup(depth);
+    const std::string_view rest = reader_.rest();
+    const size_t begin = reader_.position();
+    NIBBLE_ASSIGN_OR_RETURN(const CharacterSet set, ReadSet());
+    // One expression for all places that say the same.
+    const auto [known, is_new] = sets_.try_emplace(rest.substr(0, reader_.position() - begin), -1);
+    if (is_new) known->second = OneOf(set, spelling_, &builder_);
+    return known->second;
+  }
+
+  absl::StatusOr<CharacterSet> ReadSet() {
+    if (reader_.Consume("[")) return reader_.ReadClass();
+    if (reader_.Consume(".")) return CharacterSet({{'\n', '\n'}}).Complement();
+    if (reader_.Consume("\\")) return reader_.ReadEscape();
+    switch (reader_.Peek()) {
+      case '^':
+        return reader_.Error("'^' is supported at the beginning alone");
+      case '$':
+        return reader_.Error("'$' is supported at the end alone");
+      case '*':
+      case '+':
+      case '?':
+      case '{':
+        return reader_.Error("nothing to repeat");
+      default:
+        break;
+    }
+    NIBBLE_ASSIGN_OR_RETURN(const char32_t point, reader_.ReadCharacter());
+    return CharacterSet({{point, point}});
+  }
+
+  absl::StatusOr<ExprId> ParseGroup(int depth) {
+    if (reader_.Consume("?")) NIBBLE_RETURN_IF_ERROR(ReadGroupKind());
+    NIBBLE_ASSIGN_OR_RETURN(const ExprId group, ParseAlternatives(depth + 1));
+    if (!reader_.Consume(")")) return reader_.Error("a ')' is missing");
+    return group;
+  }
+
+  absl::Status ReadGroupKind() {
+    if (reader_.Consume(":")) return absl::OkStatus();
+    reader_.Consume("P");
+    const bool looks_around = reader_.Peek() != '<' || reader_.Peek(1) == '=' || reader_.Peek(1) == '!';
+    if (looks_around) return reader_.Error("a group that is neither plain, (?:…) nor named is not supported");
+    const size_t name_end = reader_.rest().find('>');
+    if (name_end == std::string_view::npos) return reader_.Error("a '>' is missing");
+    reader_.Skip(name_end + 1);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<ExprId> ParseRepetition(ExprId atom) {
+    int64_t min = 0, max = kUnbounded;
+    if (reader_.Consume("?")) {
+      max = 1;
+    } else if (reader_.Consume("+")) {
+      min = 1;
+    } else if (reader_.Consume("{")) {
+      NIBBLE_RETURN_IF_ERROR(reader_.ReadCounts(&min, &max));
+    } else if (!reader_.Consume("*")) {
+      return atom;
+    }
+    if (reader_.Peek() == '+') return reader_.Error("possessive repetition is not supported");
+    reader_.Consume("?");  // a lazy repetition matches the same texts
+    return builder_.Repeat(atom, min, max);
+  }
+
+  CharacterReader reader_;
+  const Match match_;
+  const Spelling spelling_;
+  Builder& builder_;
+  absl::flat_hash_map<std::string_view, ExprId> sets_;  // by how they are written
+};
+
+}  // namespace
+
+absl::StatusOr<ExprId> ParseRegex(std::string_view source, Match match, Spelling spelling, Builder* builder) {
+  return Parser(source, match, spelling, builder).Parse();
+}
+
+}  // namespace nibble::engine::grammar
