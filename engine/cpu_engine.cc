@@ -236,6 +236,8 @@ class ModelEngine : public CpuEngine {
     }
     if (step.sample != nullptr && row.index == step.logit_rows - 1) {
       result.token = sampler.Sample(logits, *step.sample);
+      row_faulted_[RowInBlock(row)] = result.token < 0;
+      if (result.token < 0) return;
       const int32_t top = step.sample->params->logprobs;
       if (top >= 0) result.logprobs = sampler.LogprobsOf(logits, result.token, top);
     }

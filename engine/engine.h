@@ -3,7 +3,7 @@
 // Thread: one thread (the serving loop) calls everything. Ownership: spans and pointers in a StepPlan belong to the
 // caller and must stay valid and unchanged from Launch until Await returns. Errors: none; whatever a request or a file
 // can get wrong was proven at load or admission. A row whose logits are not finite is reported as `faulted` for its
-// sequence alone.
+// sequence alone, and so is one whose grammar leaves no token to draw.
 #ifndef NIBBLE_ENGINE_ENGINE_H_
 #define NIBBLE_ENGINE_ENGINE_H_
 
@@ -15,6 +15,10 @@
 #include "kvcache/page.h"
 
 namespace nibble::engine {
+
+namespace grammar {
+class Matcher;
+}
 
 // A fine-tune that an engine has loaded. Immutable; owned by whoever loaded it, and in use while a step names it. Must
 // not outlive the engine.
@@ -31,6 +35,10 @@ struct SampleRequest {
   absl::Span<const int32_t> generated;  // ids generated so far, not yet including the one to sample
   absl::Span<const int32_t> banned;     // ids that must not be drawn now (end tokens before min_tokens)
   uint64_t seed = 0;                    // params->seed mixed with the choice index of n > 1
+  // What the answer is held to; has read `generated`. The engine alone uses it from Launch until Await returns.
+  // nullptr: any text will do.
+  grammar::Matcher* matcher = nullptr;
+  absl::Span<const int32_t> terminators;  // ids that end the answer: with a matcher, drawn only where it may end
 };
 
 // One sequence's share of one step: `tokens` run at positions [position, position + tokens.size()).
@@ -66,7 +74,7 @@ struct Logprobs {
 };
 
 struct SequenceResult {
-  bool faulted = false;  // a logit was NaN or infinite; nothing else here is valid
+  bool faulted = false;  // a logit was NaN or infinite, or there was no token to draw; nothing else here is valid
   int32_t token = -1;    // the drawn id, or -1 where nothing was asked
   Logprobs logprobs;     // of `token`, where params->logprobs >= 0
   std::vector<Logprobs> targets;

@@ -37,11 +37,15 @@ void Scheduler::AcceptToken(Sequence& sequence, const engine::SequenceResult& re
   if (std::find(live.terminators.begin(), live.terminators.end(), result.token) != live.terminators.end()) {
     return Finish(sequence, FinishReason::kStop, result.token);
   }
+  if (sequence.matcher != nullptr && !sequence.matcher->Accept(result.token)) {
+    return Finish(sequence, FinishReason::kError);
+  }
   sequence.tokens.push_back(result.token);
   ++counters_.generated_tokens;
   if (++sequence.usage.generated_tokens == 1) sequence.usage.first_token_time = now - live.request.arrival;
   const TokenSink::Verdict verdict = live.sink->OnToken(sequence.index, result.token, result.logprobs);
-  if (verdict == TokenSink::Verdict::kStop) return Finish(sequence, FinishReason::kStop);
+  const bool complete = sequence.matcher != nullptr && !sequence.matcher->CanGoOn();
+  if (verdict == TokenSink::Verdict::kStop || complete) return Finish(sequence, FinishReason::kStop);
   if (sequence.usage.generated_tokens == live.request.stopping.max_tokens) {
     return Finish(sequence, FinishReason::kLength);
   }

@@ -236,6 +236,11 @@ void Scheduler::AddRow(Sequence& sequence, int64_t num_tokens) {
     sequence.sample.prompt = request.prompt;
     sequence.sample.generated = tokens.subspan(request.prompt.size());
     sequence.sample.banned = {};
+    sequence.sample.terminators = live.terminators;
+    if (request.grammar != nullptr && sequence.matcher == nullptr) {
+      sequence.matcher = std::make_unique<engine::grammar::Matcher>(request.grammar);
+      sequence.sample.matcher = sequence.matcher.get();
+    }
     if (generated < request.stopping.min_tokens) sequence.sample.banned = live.terminators;
     step.logit_rows = 1;
     step.sample = &sequence.sample;

@@ -13,6 +13,10 @@
 #include "engine/sampling/params.h"
 #include "scheduler/tenant_terms.h"
 
+namespace nibble::engine::grammar {
+class Grammar;
+}
+
 namespace nibble::sched {
 
 // Monotonic time in nanoseconds, passed in by the caller: nothing below `server` reads a clock.
@@ -39,7 +43,8 @@ struct Request {
   std::string adapter_id;                          // tells one adapter from another: part of the prefix index's salt
   std::vector<int32_t> prompt;                     // at least one
   engine::SamplingParams sampling;
-  int32_t num_choices = 1;  // n: choices run as sequences that share the prompt's pages
+  std::shared_ptr<const engine::grammar::Grammar> grammar;  // what the answer is held to; nullptr: nothing
+  int32_t num_choices = 1;                                  // n: choices run as sequences that share the prompt's pages
   Stopping stopping;
   int32_t priority = 0;  // higher runs first
   Nanos arrival = 0;

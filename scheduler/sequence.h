@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/grammar/grammar.h"
 #include "kvcache/cache.h"
 #include "scheduler/fair_share.h"
 #include "scheduler/request.h"
@@ -38,6 +39,7 @@ struct Sequence {
   int64_t reported = 1;         // prompt tokens whose logprobs need no reporting any more; the first has none
   kv::Lease lease;
   engine::SampleRequest sample;
+  std::unique_ptr<engine::grammar::Matcher> matcher;  // of the request's grammar, from the first step that samples on
   Usage usage;
 
   int64_t remaining() const { return static_cast<int64_t>(tokens.size()) - computed; }

@@ -57,8 +57,6 @@ absl::StatusOr<RuleId> Parse(const Constraint& constraint, Builder* builder) {
   switch (constraint.notation) {
     case Notation::kJsonSchema:
       return ParseJsonSchema(constraint.source, builder);
-    case Notation::kJsonObject:
-      return AnyJsonObject(builder);
     case Notation::kRegex:
       return ParseWholeRegex(constraint.source, builder);
     case Notation::kChoice:

@@ -16,11 +16,11 @@
 
 namespace nibble::engine::grammar {
 
-enum class Notation { kJsonSchema, kJsonObject, kRegex, kChoice, kEbnf };
+enum class Notation { kJsonSchema, kRegex, kChoice, kEbnf };
 
 struct Constraint {
   Notation notation = Notation::kJsonSchema;
-  std::string source;                // but for kJsonObject and kChoice
+  std::string source;                // but for kChoice
   std::vector<std::string> choices;  // kChoice: the answer is one of them, as it stands
 };
 

@@ -26,11 +26,13 @@ std::shared_ptr<const StateMask> WorkOut(const TokenTrie& trie, int32_t state, i
   auto result = std::make_shared<StateMask>();
   const Thread thread = {state, -1};
   const int32_t root = 0;
+  const int64_t before = simulation->steps();
   auto walk = simulation->Walk(trie, {&root, 1}, {&thread, 1}, true, max_steps, [&](const TokenTrie::Node& node) {
     const auto ids = trie.ids().subspan(static_cast<size_t>(node.first_token), node.num_tokens);
     result->ids.insert(result->ids.end(), ids.begin(), ids.end());
   });
   if (!walk.finished) return nullptr;
+  result->steps = simulation->steps() - before;
   result->exits = std::move(walk.exits);
   if (result->ids.size() * sizeof(int32_t) > trie.mask_words() * sizeof(uint64_t)) {
     result->words.resize(trie.mask_words());
@@ -86,7 +88,7 @@ Matcher::Matcher(std::shared_ptr<const Grammar> grammar)
 
 bool Matcher::Accept(int32_t token) {
   const std::string_view bytes = grammar_->trie().TokenBytes(token);
-  const int64_t last_step = simulation_.steps() + kMaxMaskSteps;
+  const int64_t last_step = simulation_.steps() + kMaxReadSteps;
   for (const char byte : bytes) {
     simulation_.Read(static_cast<uint8_t>(byte), &threads_);
     if (threads_.empty() || simulation_.steps() > last_step || simulation_.stack_entries() > kMaxStackEntries) {
@@ -108,10 +110,12 @@ bool Matcher::FillMask(absl::Span<const int32_t> terminators, absl::Span<uint64_
   NIBBLE_CHECK(mask.size() == grammar_->trie().mask_words());
   std::fill(mask.begin(), mask.end(), 0);
   const std::vector<Thread> threads = simulation_.WithReturns(threads_);
-  int64_t steps = kMaxMaskSteps;
+  int64_t steps = kMaxMaskSteps, state_steps = kMaxStateMaskSteps;
   for (const Thread& thread : threads) {
     const std::shared_ptr<const StateMask> state_mask = grammar_->MaskOf(thread.state, &simulation_);
     if (state_mask == nullptr || !AddExits(thread, *state_mask, mask, &steps)) return false;
+    state_steps -= state_mask->steps;  // whoever took them: in any company alike
+    if (state_steps < 0) return false;
     for (size_t i = 0; i < state_mask->words.size(); ++i) mask[i] |= state_mask->words[i];
     for (const int32_t id : state_mask->ids) SetBit(id, mask);
   }

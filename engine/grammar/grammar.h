@@ -26,6 +26,7 @@ struct StateMask {
   std::vector<int32_t> ids;     // either these, where they are few,
   std::vector<uint64_t> words;  // or a bit for each id
   std::vector<int32_t> exits;   // nodes of the trie where the rule may end and a token goes on
+  int64_t steps = 0;            // that finding it took
   size_t bytes() const;
 };
 
@@ -73,7 +74,7 @@ class Matcher {
   bool CanGoOn();
   // Sets the bits of the ids that may come next, [(vocab_size + 63) / 64]: tokens that keep the answer within the
   // grammar, and `terminators` where it may end, which never count as text. False, a function of the grammar and the
-  // tokens as well: it takes more than kMaxMaskSteps.
+  // tokens as well: it takes, or once took, more steps than limits.h allows.
   bool FillMask(absl::Span<const int32_t> terminators, absl::Span<uint64_t> mask);
 
  private:

@@ -327,11 +327,4 @@ absl::StatusOr<RuleId> ParseJsonSchema(std::string_view source, Builder* builder
   return Compiler(document, builder).Compile();
 }
 
-RuleId AnyJsonObject(Builder* builder) {
-  JsonValues values(builder);
-  const RuleId root = builder->AddRule("root");
-  builder->SetBody(root, values.Map(values.Any(), 0, kUnbounded));
-  return root;
-}
-
 }  // namespace nibble::engine::grammar

@@ -22,9 +22,6 @@ namespace nibble::engine::grammar {
 // JSON, nested deeper than kMaxDepth, or a schema that is not supported or that nothing validates against.
 absl::StatusOr<RuleId> ParseJsonSchema(std::string_view source, Builder* builder);
 
-// Any JSON object.
-RuleId AnyJsonObject(Builder* builder);
-
 }  // namespace nibble::engine::grammar
 
 #endif  // NIBBLE_ENGINE_GRAMMAR_JSON_SCHEMA_H_

@@ -20,8 +20,9 @@ inline constexpr int64_t kMaxCopiedRuleSize = 256;         // a larger rule is c
 inline constexpr int64_t kWarmUpSteps = int64_t{1} << 22;  // spent on masks when a grammar is compiled
 
 // Matching.
-inline constexpr int64_t kMaxStateMaskSteps = int64_t{1} << 23;  // to learn what one state allows, once
+inline constexpr int64_t kMaxStateMaskSteps = int64_t{1} << 22;  // to learn what the states of a place allow
 inline constexpr int64_t kMaxMaskSteps = int64_t{1} << 21;       // for one token's mask, beside that
+inline constexpr int64_t kMaxReadSteps = int64_t{1} << 18;       // to read one token
 inline constexpr size_t kMaxStackEntries = 1 << 17;              // of one answer's calls in progress
 
 }  // namespace nibble::engine::grammar

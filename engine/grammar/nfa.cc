@@ -222,6 +222,7 @@ std::vector<bool> StatesWithEnd(const Nfa& nfa, const std::bitset<256>& bytes) {
   const auto passable = [&](const Nfa::Edge& edge) {
     if (edge.label == Nfa::Label::kNothing) return true;
     if (edge.label == Nfa::Label::kCall) return bool{reached[nfa.rules[static_cast<size_t>(edge.rule)].start]};
+    if (bytes.none()) return false;
     for (int byte = edge.low; byte <= edge.high; ++byte) {
       if (bytes[static_cast<size_t>(byte)]) return true;
     }

@@ -10,19 +10,25 @@ void Simulation::Step(size_t begin, size_t end, int byte_class, std::vector<Thre
   }
 }
 
-void Simulation::AddToPool(Thread thread, size_t begin) {
-  int32_t& last = last_in_state_[static_cast<size_t>(thread.state)];
-  for (int32_t i = last; i >= static_cast<int32_t>(begin); i = same_state_[static_cast<size_t>(i)]) {
-    ++steps_;
-    if (pool_[static_cast<size_t>(i)].origin == thread.origin) return;
+bool Simulation::IsInPool(const Thread& thread, size_t begin) {
+  constexpr size_t kLookedThrough = 16;
+  const auto key = [](const Thread& t) {
+    return uint64_t{static_cast<uint32_t>(t.state)} << 32 | static_cast<uint32_t>(t.origin);
+  };
+  if (pool_.size() - begin > kLookedThrough) {
+    if (seen_.empty()) {
+      for (size_t i = begin; i < pool_.size(); ++i) seen_.insert(key(pool_[i]));
+    }
+    return !seen_.insert(key(thread)).second;
   }
-  same_state_.push_back(last);
-  last = static_cast<int32_t>(pool_.size());
-  pool_.push_back(thread);
+  for (size_t i = begin; i < pool_.size(); ++i) {
+    if (key(pool_[i]) == key(thread)) return true;
+  }
+  return false;
 }
 
-void Simulation::ForgetSeen(size_t begin) {
-  for (size_t i = begin; i < pool_.size(); ++i) last_in_state_[static_cast<size_t>(pool_[i].state)] = -1;
+void Simulation::AddToPool(Thread thread, size_t begin) {
+  if (!IsInPool(thread, begin)) pool_.push_back(thread);
 }
 
 bool Simulation::Close(absl::Span<const Thread> kernel) {
@@ -30,7 +36,7 @@ bool Simulation::Close(absl::Span<const Thread> kernel) {
   for (const Thread& thread : kernel) AddToPool(thread, begin);
   bool ended_at_bottom = false;
   for (size_t i = begin; i < pool_.size(); ++i) ended_at_bottom |= Expand(i, begin, first_new_origin);
-  ForgetSeen(begin);
+  seen_.clear();
   return ended_at_bottom;
 }
 
@@ -75,7 +81,6 @@ size_t Simulation::OriginHere(RuleId rule, size_t first_new_origin) {
 
 void Simulation::Drop(const Frame& frame) {
   pool_.resize(frame.begin);
-  same_state_.resize(frame.begin);
   origins_.resize(frame.origins);
   callers_.resize(frame.callers);
 }
@@ -88,7 +93,6 @@ void Simulation::Read(uint8_t byte, std::vector<Thread>* threads) {
   bool keeps_calls = false;
   for (const Thread& thread : *threads) keeps_calls |= thread.origin >= static_cast<int32_t>(frame.origins);
   pool_.resize(frame.begin);
-  same_state_.resize(frame.begin);
   if (!keeps_calls) Drop(frame);
 }
 
@@ -102,8 +106,7 @@ std::vector<Thread> Simulation::WithReturns(absl::Span<const Thread> threads) {
     AppendCallers(thread, &callers);
     for (const Thread& caller : callers) AddToPool(caller, 0);
   }
-  ForgetSeen(0);
-  same_state_.clear();
+  seen_.clear();
   std::vector<Thread> result;
   result.swap(pool_);
   return result;

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/types/span.h"
 #include "engine/grammar/automaton.h"
 #include "engine/grammar/token_trie.h"
@@ -26,9 +27,7 @@ struct Thread {
 class Simulation {
  public:
   explicit Simulation(const Automaton& automaton)
-      : automaton_(automaton),
-        last_in_state_(static_cast<size_t>(automaton.num_states()), -1),
-        last_origin_(static_cast<size_t>(automaton.num_rules())) {}
+      : automaton_(automaton), last_origin_(static_cast<size_t>(automaton.num_rules())) {}
 
   // Replaces `threads` by those that have read one more byte. Steps are one for each thread looked at.
   void Read(uint8_t byte, std::vector<Thread>* threads);
@@ -73,7 +72,7 @@ class Simulation {
   void Begin(const Automaton::Call& call, const Thread& caller, size_t begin, size_t first_new_origin);
   size_t OriginHere(RuleId rule, size_t first_new_origin);
   void AddToPool(Thread thread, size_t begin);
-  void ForgetSeen(size_t begin);
+  bool IsInPool(const Thread& thread, size_t begin);
   // Cuts pool_ and the stack back to what they were at the beginning of `frame`.
   void Drop(const Frame& frame);
   void Step(size_t begin, size_t end, int byte_class, std::vector<Thread>* out);
@@ -82,8 +81,7 @@ class Simulation {
   std::vector<Origin> origins_;
   std::vector<Caller> callers_;
   std::vector<Thread> pool_;            // closed sets, one behind the other
-  std::vector<int32_t> same_state_;     // beside pool_: the thread before with the same state
-  std::vector<int32_t> last_in_state_;  // by state: its last thread in the set being closed
+  absl::flat_hash_set<uint64_t> seen_;  // the set being closed, where it is too large to look through
   std::vector<uint32_t> last_origin_;   // by rule: its latest origin, where it is still there
   std::vector<Frame> frames_;
   std::vector<Thread> kernel_;
@@ -112,14 +110,14 @@ Simulation::WalkResult Simulation::Walk(const TokenTrie& trie, absl::Span<const 
       }
       kernel_.clear();
       Step(frames_.back().begin, pool_.size(), automaton_.ClassOf(node.byte), &kernel_);
-      if (kernel_.empty()) {
-        i = node.end;
-        continue;
-      }
       if (steps_ > last_step) {
         result.finished = false;
         Drop(bottom);
         return result;
+      }
+      if (kernel_.empty()) {
+        i = node.end;
+        continue;
       }
       sink(node);
       if (node.end > i + 1) {

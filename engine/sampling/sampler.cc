@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/grammar/grammar.h"
 #include "engine/sampling/log_reference.h"
 #include "engine/sampling/philox.h"
 #include "kvcache/base/check.h"
@@ -79,6 +80,18 @@ int64_t Locate(int64_t size, double target, const Weight& weight) {
   return last;
 }
 
+// out[i] = logits[i] where bit i is set, else -infinity.
+void MaskLogits(absl::Span<const float> logits, absl::Span<const uint64_t> bits, absl::Span<float> out) {
+  for (size_t word = 0; word < bits.size(); ++word) {
+    const size_t first = 64 * word, size = std::min<size_t>(64, logits.size() - first);
+    if (bits[word] == 0) {
+      std::fill_n(out.data() + first, size, kMasked);
+      continue;
+    }
+    for (size_t i = 0; i < size; ++i) out[first + i] = (bits[word] >> i & 1) != 0 ? logits[first + i] : kMasked;
+  }
+}
+
 }  // namespace
 
 Sampler::Sampler(simd::Isa isa, int64_t vocab_size)
@@ -91,9 +104,20 @@ int32_t Sampler::Sample(absl::Span<float> logits, const SampleRequest& request) 
   NIBBLE_CHECK(logits.size() == counts_.size());
   Adjust(logits, request);
   const double uniform = UniformDraw(request.seed, request.generated.size());
-  const int32_t token = Draw(logits, *request.params, uniform);
+  const int32_t token =
+      request.matcher == nullptr ? Draw(logits, *request.params, uniform) : SampleAllowed(logits, request, uniform);
   Restore(logits);
   return token;
+}
+
+int32_t Sampler::SampleAllowed(absl::Span<const float> logits, const SampleRequest& request, double uniform) {
+  allowed_.resize((logits.size() + 63) / 64);
+  if (!request.matcher->FillMask(request.terminators, absl::MakeSpan(allowed_))) return -1;
+  for (const int32_t id : request.banned) allowed_[static_cast<size_t>(id) / 64] &= ~(uint64_t{1} << (id % 64));
+  if (std::all_of(allowed_.begin(), allowed_.end(), [](uint64_t word) { return word == 0; })) return -1;
+  masked_.resize(logits.size());
+  MaskLogits(logits, allowed_, absl::MakeSpan(masked_));
+  return Draw(masked_, *request.params, uniform);
 }
 
 Logprobs Sampler::LogprobsOf(absl::Span<const float> logits, int32_t id, int32_t top) {

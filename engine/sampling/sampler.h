@@ -1,8 +1,8 @@
 // Chooses the next token of a sequence from its logits.
 //
-// Order: repetition, frequency and presence penalties; logit bias; bans; temperature; min-p; top-k; top-p, each filter
-// over what the one before it left; one draw. Candidates are ranked by logit, ties by lower id. Greedy (temperature
-// below 1e-5) is the first of that ranking. Logprobs are of the raw logits.
+// Order: repetition, frequency and presence penalties; logit bias; bans; the grammar; temperature; min-p; top-k; top-p,
+// each filter over what the one before it left; one draw. Candidates are ranked by logit, ties by lower id. Greedy
+// (temperature below 1e-5) is the first of that ranking. Logprobs are of the raw logits.
 //
 // The result is a function of the logits and the request alone: sums have a fixed order, the exponential is the
 // kernels' own, the draw is Philox keyed by the seed and the number of generated tokens (law 1).
@@ -34,7 +34,8 @@ class Sampler {
   bool AllFinite(absl::Span<const float> logits) const { return passes_.all_finite(logits); }
 
   // Draws one id. `logits` [vocab_size] are changed during the call and restored before it returns. If every id is
-  // masked by bias or ban, the result is id 0. REQUIRES: AllFinite(logits); ids in the request below vocab_size; biases
+  // masked by bias or ban, the result is id 0; where the request's grammar leaves none that is not banned, or its mask
+  // takes too long to make, -1. REQUIRES: AllFinite(logits); ids in the request below vocab_size; biases
   // finite or -infinity.
   int32_t Sample(absl::Span<float> logits, const SampleRequest& request);
 
@@ -42,6 +43,7 @@ class Sampler {
   Logprobs LogprobsOf(absl::Span<const float> logits, int32_t id, int32_t top);
 
  private:
+  int32_t SampleAllowed(absl::Span<const float> logits, const SampleRequest& request, double uniform);
   void Adjust(absl::Span<float> logits, const SampleRequest& request);
   void Repeat(absl::Span<float> logits, const SampleRequest& request);
   void CountGenerated(absl::Span<float> logits, const SampleRequest& request);
@@ -59,6 +61,8 @@ class Sampler {
   const VocabPasses& passes_;
   // Scratch, kept to spare the allocator.
   std::vector<std::pair<int32_t, float>> changed_;  // id and raw logit, in order of change
+  std::vector<uint64_t> allowed_;                   // by the grammar, a bit for each id
+  std::vector<float> masked_;                       // logits of those, -infinity else
   std::vector<int32_t> counts_;                     // by id; all zero between calls
   std::vector<float> block_sums_;
   std::vector<float> block_;

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <random>
 
+#include "engine/grammar/compiler.h"
 #include "engine/sampling/philox.h"
 #include "gmock/gmock.h"
 
@@ -19,8 +21,10 @@ struct Case {
   SamplingParams params;
   std::vector<int32_t> prompt, generated, banned;
   uint64_t seed = 0;
+  grammar::Matcher* matcher = nullptr;
+  std::vector<int32_t> terminators = {};
 
-  SampleRequest Request() const { return {&params, prompt, generated, banned, seed}; }
+  SampleRequest Request() const { return {&params, prompt, generated, banned, seed, matcher, terminators}; }
 };
 
 int32_t Draw(Case c, simd::Isa isa = simd::SupportedIsas().back()) {
@@ -162,6 +166,57 @@ TEST(Sampler, DrawsTheSameOnEveryTarget) {
     const int32_t scalar = Draw(c, simd::Isa::kScalar);
     for (const simd::Isa isa : simd::SupportedIsas()) ASSERT_EQ(Draw(c, isa), scalar) << "case " << seed;
   }
+}
+
+// Ten digits, then numbers of four digits.
+std::shared_ptr<grammar::Vocabulary> NumberVocabulary(size_t size) {
+  std::vector<std::string> tokens;
+  for (size_t id = 0; id < size; ++id) {
+    tokens.push_back(id < 10 ? std::to_string(id) : std::to_string(1000 + id));
+  }
+  return std::make_shared<grammar::Vocabulary>(grammar::TokenTrie(tokens, static_cast<int64_t>(size)), size_t{1} << 20);
+}
+
+TEST(Sampler, AGrammarIsABanOfAllThatItDoesNotAllow) {
+  int drawn = 0;
+  for (uint32_t seed = 0; seed < 400; ++seed) {
+    Case c = RandomCase(seed);
+    if (c.logits.size() < 16) continue;
+    std::mt19937 random(seed);
+    const auto vocabulary = NumberVocabulary(c.logits.size());
+    std::vector<std::string> choices;
+    for (size_t id = 0; id < c.logits.size(); ++id) {
+      if (random() % 4 == 0) choices.emplace_back(vocabulary->trie.TokenBytes(static_cast<int32_t>(id)));
+    }
+    const auto compiled = grammar::CompileConstraint({grammar::Notation::kChoice, "", choices}, vocabulary);
+    ASSERT_TRUE(compiled.ok()) << compiled.status();
+    grammar::Matcher matcher(*compiled);
+    c.terminators = {12};
+    std::vector<uint64_t> mask(vocabulary->trie.mask_words());
+    ASSERT_TRUE(matcher.FillMask(c.terminators, absl::MakeSpan(mask)));
+    Case banned = c;
+    for (int32_t id = 0; id < static_cast<int32_t>(c.logits.size()); ++id) {
+      if ((mask[static_cast<size_t>(id) / 64] >> (id % 64) & 1) == 0) banned.banned.push_back(id);
+    }
+    c.matcher = &matcher;
+    ASSERT_EQ(Draw(c), Draw(banned)) << "case " << seed;
+    ++drawn;
+  }
+  EXPECT_GT(drawn, 200);
+}
+
+TEST(Sampler, AGrammarWhoseTokensAreAllBannedLeavesNone) {
+  const auto vocabulary = NumberVocabulary(100);
+  const auto compiled = grammar::CompileConstraint({grammar::Notation::kRegex, "[3-4]", {}}, vocabulary);
+  ASSERT_TRUE(compiled.ok()) << compiled.status();
+  grammar::Matcher matcher(*compiled);
+  Case c;
+  c.logits.assign(100, 0.0f);
+  c.matcher = &matcher;
+  c.banned = {3};
+  EXPECT_EQ(Draw(c), 4);
+  c.banned = {3, 4};
+  EXPECT_EQ(Draw(c), -1);
 }
 
 TEST(Sampler, FrequenciesFollowTheSoftmax) {
