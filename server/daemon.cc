@@ -35,6 +35,7 @@ struct Daemon::Parts {
         identity(std::move(of_callers)),
         intake_budget(options.limits.intake_bytes),
         prompt_logprobs_budget(options.limits.prompt_logprobs_bytes),
+        grammar_budget(options.limits.grammar_bytes),
         loop(model->engine.get(), options.scheduler, MonotonicNow),
         queue_high_water(std::max<int64_t>(1, options.scheduler.max_queue * 3 / 4)),
         metrics(model->name, {model->kv_codec, model->kv_bits, model->kv_costs}, [this] { return loop.Snapshot(); }),
@@ -57,6 +58,7 @@ struct Daemon::Parts {
     serving.adapter_loads = &adapter_loads;
     serving.intake_budget = &intake_budget;
     serving.prompt_logprobs_budget = &prompt_logprobs_budget;
+    serving.grammar_budget = &grammar_budget;
   }
 
   std::string RenderMetrics() {
@@ -96,6 +98,7 @@ struct Daemon::Parts {
   const std::unique_ptr<Identity> identity;
   MemoryBudget intake_budget;
   MemoryBudget prompt_logprobs_budget;
+  MemoryBudget grammar_budget;
   Serving serving;
   sched::ServingLoop loop;
   const int64_t queue_high_water;  // waiting sequences from which on /readyz says no

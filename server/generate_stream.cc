@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/grammar/grammar.h"
 #include "kvcache/base/status_macros.h"
 #include "scheduler/admission.h"
 #include "server/wire.h"
@@ -37,6 +38,10 @@ grpc::Status StatusOf(sched::FinishReason worst, sched::CancelCause cause) {
       break;
   }
   return grpc::Status(grpc::StatusCode::INTERNAL, "a fault in the computation ended the request");
+}
+
+int64_t GrammarBytes(const sched::Request& request) {
+  return request.grammar == nullptr ? 0 : static_cast<int64_t>(request.grammar->bytes());
 }
 
 }  // namespace
@@ -111,6 +116,9 @@ absl::StatusOr<AdmittedRequest> GenerateStream::Translate(const grpc::ByteBuffer
   NIBBLE_ASSIGN_OR_RETURN(AdmittedRequest admitted, wire_->Admit(request, caller_));
   if (!serving_->prompt_logprobs_budget->TryClaim(admitted.prompt_logprobs_bytes, &prompt_logprobs_claim_)) {
     return absl::ResourceExhaustedError("prompt_logprobs: no memory left for the answer");
+  }
+  if (!serving_->grammar_budget->TryClaim(GrammarBytes(admitted.request), &grammar_claim_)) {
+    return absl::ResourceExhaustedError("constraint: no memory left for the grammars of live requests");
   }
   return admitted;
 }

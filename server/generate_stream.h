@@ -98,6 +98,7 @@ class GenerateStream final : public sched::TokenSink,
   std::shared_ptr<GenerateStream> held_by_loop_;
   MemoryBudget::Claim intake_claim_;  // until the request is parsed
   MemoryBudget::Claim prompt_logprobs_claim_;
+  MemoryBudget::Claim grammar_claim_;
 
   // Set by Prepare; the loop thread's until the last OnFinish.
   std::vector<int32_t> prompt_;  // kept where prompt logprobs are wanted

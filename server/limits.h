@@ -33,6 +33,7 @@ struct Limits {
   // Memory and time that one client may hold.
   int64_t outbox_bytes = 256 << 10;            // answer not yet written, per stream
   int64_t prompt_logprobs_bytes = 64ll << 20;  // charged at admission, all streams together
+  int64_t grammar_bytes = 256ll << 20;         // compiled, of live requests; each counts its own
   int64_t intake_queue = 1024;                 // requests whose prompt is not tokenized yet
   int64_t intake_bytes = 64ll << 20;           // of those, as received
   int64_t kv_event_subscribers = 16;

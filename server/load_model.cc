@@ -79,6 +79,7 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadModel(const LoadOptions& option
   model->kv_bits = engine->kv_bits();
   model->kv_costs = engine->kv_costs();
   if (!options.adapters.empty()) NIBBLE_RETURN_IF_ERROR(OpenAdapters(options, *engine, model.get()));
+  model->grammars = std::make_unique<engine::grammar::Compiler>(*model->tokenizer, engine->vocab_size());
   model->engine = std::move(engine);
   return model;
 }

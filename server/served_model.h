@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
+#include "engine/grammar/compiler.h"
 #include "engine/kv_memory.h"
 #include "engine/tokenizer/chat_template.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -26,8 +27,9 @@ struct ServedModel {
   std::unique_ptr<engine::Tokenizer> tokenizer;
   // Or why the model cannot chat: its file has no template, or one that is not supported.
   absl::StatusOr<std::unique_ptr<engine::ChatTemplate>> chat_template = absl::NotFoundError("no chat template");
-  std::unique_ptr<engine::Engine> engine;     // driven by the serving loop alone
-  std::unique_ptr<AdapterRegistry> adapters;  // nullptr: the model alone is served
+  std::unique_ptr<engine::grammar::Compiler> grammars;  // over the tokenizer's vocabulary
+  std::unique_ptr<engine::Engine> engine;               // driven by the serving loop alone
+  std::unique_ptr<AdapterRegistry> adapters;            // nullptr: the model alone is served
 };
 
 }  // namespace nibble::server

@@ -31,6 +31,7 @@ struct Serving {
   WorkQueue* adapter_loads = nullptr;  // of one thread: what reads adapters
   MemoryBudget* intake_budget = nullptr;
   MemoryBudget* prompt_logprobs_budget = nullptr;
+  MemoryBudget* grammar_budget = nullptr;
   std::atomic<bool> draining = false;
 };
 

@@ -155,6 +155,36 @@ absl::StatusOr<std::vector<int32_t>> EncodeChat(const v1::Chat& chat, const Serv
   return engine::EncodeSegments(*model.tokenizer, *segments);
 }
 
+absl::StatusOr<std::shared_ptr<const engine::grammar::Grammar>> CompileGrammar(const v1::Constraint& from,
+                                                                               const ServedModel& model) {
+  using engine::grammar::Notation;
+  engine::grammar::Constraint constraint;
+  const char* field = nullptr;
+  switch (from.kind_case()) {
+    case v1::Constraint::kJsonSchema:
+      field = "constraint.json_schema";
+      constraint = {Notation::kJsonSchema, from.json_schema(), {}};
+      break;
+    case v1::Constraint::kRegex:
+      field = "constraint.regex";
+      constraint = {Notation::kRegex, from.regex(), {}};
+      break;
+    case v1::Constraint::kChoice:
+      field = "constraint.choice";
+      constraint = {Notation::kChoice, "", {from.choice().texts().begin(), from.choice().texts().end()}};
+      break;
+    case v1::Constraint::kEbnf:
+      field = "constraint.ebnf";
+      constraint = {Notation::kEbnf, from.ebnf(), {}};
+      break;
+    case v1::Constraint::KIND_NOT_SET:
+      return Invalid("constraint: one of json_schema, regex, choice and ebnf must be given");
+  }
+  auto grammar = model.grammars->Compile(constraint);
+  if (!grammar.ok()) return Invalid(field, ": ", grammar.status().message());
+  return grammar;
+}
+
 absl::StatusOr<std::vector<int32_t>> EncodeInput(const v1::GenerateRequest& message, const ServedModel& model) {
   switch (message.input_case()) {
     case v1::GenerateRequest::kText:
@@ -277,6 +307,9 @@ absl::StatusOr<AdmittedRequest> AdmitGenerate(const v1::GenerateRequest& message
   if (message.has_prompt_logprobs()) {
     request.prompt_logprobs = message.prompt_logprobs();
     admitted.prompt_logprobs_bytes = PromptLogprobsBytes(prompt_tokens, message.prompt_logprobs());
+  }
+  if (message.has_constraint()) {
+    NIBBLE_ASSIGN_OR_RETURN(request.grammar, CompileGrammar(message.constraint(), model));
   }
   admitted.stop_strings.assign(message.stopping().stop_strings().begin(), message.stopping().stop_strings().end());
   return admitted;

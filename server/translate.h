@@ -2,7 +2,8 @@
 // both.
 //
 // AdmitGenerate is the admission of fields: it proves every field of a request, in the order of the message and before
-// anything is queued or charged, and only then tokenizes. Any thread; time in O(n log n) of the prompt.
+// anything is queued or charged, and only then tokenizes and compiles the constraint. Any thread; time in O(n log n) of
+// the prompt, and what compiling a grammar may take (engine/grammar/limits.h).
 #ifndef NIBBLE_SERVER_TRANSLATE_H_
 #define NIBBLE_SERVER_TRANSLATE_H_
 

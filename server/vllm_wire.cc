@@ -33,22 +33,7 @@ absl::Status CheckSupported(const pb::GenerateRequest& request) {
 
 absl::Status CheckSupported(const pb::SamplingParams& sampling) {
   if (sampling.has_truncate_prompt_tokens()) return NotSupported("sampling_params.truncate_prompt_tokens");
-  switch (sampling.constraint_case()) {
-    case pb::SamplingParams::kJsonSchema:
-      return NotSupported("sampling_params.json_schema");
-    case pb::SamplingParams::kRegex:
-      return NotSupported("sampling_params.regex");
-    case pb::SamplingParams::kGrammar:
-      return NotSupported("sampling_params.grammar");
-    case pb::SamplingParams::kStructuralTag:
-      return NotSupported("sampling_params.structural_tag");
-    case pb::SamplingParams::kJsonObject:
-      return NotSupported("sampling_params.json_object");
-    case pb::SamplingParams::kChoice:
-      return NotSupported("sampling_params.choice");
-    case pb::SamplingParams::CONSTRAINT_NOT_SET:
-      break;
-  }
+  if (sampling.has_structural_tag()) return NotSupported("sampling_params.structural_tag");
   return absl::OkStatus();
 }
 
@@ -93,7 +78,17 @@ absl::Status CopyStopping(const pb::SamplingParams& from, v1::Stopping* to) {
   return CopyIds("sampling_params.stop_token_ids", from.stop_token_ids(), to->mutable_stop_token_ids());
 }
 
+void CopyConstraint(const pb::SamplingParams& from, v1::GenerateRequest* to) {
+  if (from.has_json_schema()) to->mutable_constraint()->set_json_schema(from.json_schema());
+  if (from.json_object()) to->mutable_constraint()->set_json_schema(R"({"type": "object"})");
+  if (from.has_regex()) to->mutable_constraint()->set_regex(from.regex());
+  if (from.has_grammar()) to->mutable_constraint()->set_ebnf(from.grammar());
+  if (from.has_choice()) *to->mutable_constraint()->mutable_choice()->mutable_texts() = from.choice().choices();
+}
+
 constexpr FieldName kFieldNames[] = {
+    {"constraint.ebnf", "sampling_params.grammar"},
+    {"constraint.", "sampling_params."},
     {"sampling.", "sampling_params."},
     {"stopping.stop_strings", "sampling_params.stop"},
     {"stopping.", "sampling_params."},
@@ -138,6 +133,7 @@ absl::StatusOr<v1::GenerateRequest> ToNative(const pb::GenerateRequest& from) {
   }
   NIBBLE_RETURN_IF_ERROR(CopySampling(sampling, to.mutable_sampling()));
   NIBBLE_RETURN_IF_ERROR(CopyStopping(sampling, to.mutable_stopping()));
+  CopyConstraint(sampling, &to);
   if (sampling.has_logprobs()) to.set_logprobs(sampling.logprobs());
   if (sampling.has_prompt_logprobs()) to.set_prompt_logprobs(sampling.prompt_logprobs());
   return to;

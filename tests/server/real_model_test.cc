@@ -4,6 +4,7 @@
 
 #include "gtest/gtest.h"
 #include "nibble/v1/inference.grpc.pb.h"
+#include "nlohmann/json.hpp"
 #include "server/daemon.h"
 #include "server/load_model.h"
 #include "tests/server/server_fixture.h"
@@ -78,6 +79,46 @@ TEST_F(RealModel, SampledAnswersRepeatInAnyCompany) {
   for (size_t i = 0; i < requests.size(); ++i) {
     EXPECT_TRUE(together[i].status.ok());
     EXPECT_EQ(together[i].ids, alone[i].ids) << i;
+  }
+}
+
+constexpr char kSchema[] =
+    R"({"type":"object","properties":{"name":{"type":"string","maxLength":24},"year":{"type":"integer","minimum":1000,
+        "maximum":2999},"kind":{"enum":["river","sea","lake"]},"deep":{"type":"boolean"},
+        "places":{"type":"array","items":{"type":"string","maxLength":12},"minItems":1,"maxItems":3}},
+        "required":["name","year","kind","deep","places"],"additionalProperties":false})";
+
+void ExpectValid(const std::string& text) {
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  ASSERT_TRUE(json.is_object() && json.size() == 5) << text;
+  EXPECT_TRUE(json.at("name").is_string() && json.at("deep").is_boolean()) << text;
+  EXPECT_TRUE(json.at("year").is_number_integer() && json.at("year") >= 1000 && json.at("year") <= 2999) << text;
+  EXPECT_TRUE(json.at("kind") == "river" || json.at("kind") == "sea" || json.at("kind") == "lake") << text;
+  const auto& places = json.at("places");
+  ASSERT_TRUE(places.is_array() && !places.empty() && places.size() <= 3) << text;
+  for (const auto& place : places) EXPECT_TRUE(place.is_string()) << text;
+}
+
+TEST_F(RealModel, AnswersUnderASchemaValidateInAnyCompanyAndLeaveTheirNeighboursAlone) {
+  std::vector<v1::GenerateRequest> requests;
+  for (int i = 0; i < 16; ++i) {
+    requests.push_back(Ask("Water number " + std::to_string(i) + " as JSON:", 200));
+    v1::GenerateRequest& request = requests.back();
+    request.mutable_sampling()->set_temperature(static_cast<float>(i % 4) * 0.5f);
+    request.mutable_sampling()->set_seed(static_cast<uint64_t>(i));
+    if (i % 4 == 3) {
+      request.mutable_stopping()->set_max_tokens(24);  // an unconstrained neighbour
+    } else {
+      request.mutable_constraint()->set_json_schema(kSchema);
+    }
+  }
+  std::vector<Reply> alone;
+  for (const auto& request : requests) alone.push_back(Generate(request, absl::Minutes(2)));
+  const std::vector<Reply> together = Together(requests);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    ASSERT_TRUE(together[i].status.ok()) << together[i].status.error_message();
+    EXPECT_EQ(together[i].ids, alone[i].ids) << i;
+    if (requests[i].has_constraint()) ExpectValid(together[i].text);
   }
 }
 

@@ -54,6 +54,7 @@ std::unique_ptr<ServedModel> TinyModel(const ScriptedEngineOptions& options, Scr
   NIBBLE_CHECK(model->chat_template.ok());
   auto scripted = std::make_unique<ScriptedEngine>(options);
   if (engine != nullptr) *engine = scripted.get();
+  model->grammars = std::make_unique<engine::grammar::Compiler>(*model->tokenizer, options.vocab_size);
   model->engine = std::move(scripted);
   return model;
 }

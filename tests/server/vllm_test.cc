@@ -175,12 +175,7 @@ TEST_F(ServerVllm, ErrorsNameTheContractsFields) {
 
 TEST_F(ServerVllm, WhatNibbleHasNotIsRefusedAndNotIgnored) {
   const std::pair<const char*, std::function<void(pb::GenerateRequest&)>> kCases[] = {
-      {"sampling_params.json_schema", [](auto& r) { r.mutable_sampling_params()->set_json_schema("{}"); }},
-      {"sampling_params.regex", [](auto& r) { r.mutable_sampling_params()->set_regex("a"); }},
-      {"sampling_params.grammar", [](auto& r) { r.mutable_sampling_params()->set_grammar("a"); }},
       {"sampling_params.structural_tag", [](auto& r) { r.mutable_sampling_params()->set_structural_tag("a"); }},
-      {"sampling_params.json_object", [](auto& r) { r.mutable_sampling_params()->set_json_object(true); }},
-      {"sampling_params.choice", [](auto& r) { r.mutable_sampling_params()->mutable_choice()->add_choices("a"); }},
       {"truncate_prompt_tokens", [](auto& r) { r.mutable_sampling_params()->set_truncate_prompt_tokens(3); }},
       {"mm_inputs", [](auto& r) { r.mutable_mm_inputs(); }},
       {"extra_mm_inputs", [](auto& r) { r.add_extra_mm_inputs(); }},
