@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "engine/grammar/alike_states.h"
 #include "engine/grammar/limits.h"
 #include "kvcache/base/check.h"
 #include "kvcache/base/status_macros.h"
@@ -51,7 +52,10 @@ size_t StateMask::bytes() const {
 }
 
 Grammar::Grammar(Automaton automaton, std::shared_ptr<Vocabulary> vocabulary)
-    : id_(NextId()), automaton_(std::move(automaton)), vocabulary_(std::move(vocabulary)) {}
+    : id_(NextId()),
+      automaton_(std::move(automaton)),
+      vocabulary_(std::move(vocabulary)),
+      alike_(AlikeStates(automaton_, trie().max_depth())) {}
 
 absl::StatusOr<std::shared_ptr<const Grammar>> Grammar::Compile(const Builder& builder, RuleId root,
                                                                 std::shared_ptr<Vocabulary> vocabulary) {
@@ -62,6 +66,7 @@ absl::StatusOr<std::shared_ptr<const Grammar>> Grammar::Compile(const Builder& b
 }
 
 std::shared_ptr<const StateMask> Grammar::MaskOf(int32_t state, Simulation* simulation) const {
+  state = Representative(state);
   const std::pair<uint64_t, int32_t> key(id_, state);
   if (std::shared_ptr<const StateMask> known = vocabulary_->masks.Find(key)) return known;
   std::shared_ptr<const StateMask> mask = WorkOut(trie(), state, kMaxStateMaskSteps, simulation);
@@ -73,6 +78,7 @@ std::shared_ptr<const StateMask> Grammar::MaskOf(int32_t state, Simulation* simu
 absl::Status Grammar::WarmUp() const {
   Simulation simulation(automaton_);
   for (int32_t state = 0; state < automaton_.num_states() && simulation.steps() < kWarmUpSteps; ++state) {
+    if (Representative(state) != state) continue;
     if (MaskOf(state, &simulation) == nullptr) {
       return absl::InvalidArgumentError(
           "has too many ways to read a text: the tokens that it allows take too long to find");

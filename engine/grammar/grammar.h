@@ -50,16 +50,19 @@ class Grammar {
   const TokenTrie& trie() const { return vocabulary_->trie; }
   // From the cache, or else worked out with `simulation`, whose threads stay as they are. nullptr: it takes too long.
   std::shared_ptr<const StateMask> MaskOf(int32_t state, Simulation* simulation) const;
-  size_t bytes() const { return sizeof(*this) + automaton_.bytes(); }
+  size_t bytes() const { return sizeof(*this) + automaton_.bytes() + alike_.size() * sizeof(int32_t); }
 
  private:
   Grammar(Automaton automaton, std::shared_ptr<Vocabulary> vocabulary);
+  // The state whose mask stands for that of `state`.
+  int32_t Representative(int32_t state) const { return alike_[static_cast<size_t>(state)]; }
   // Works out masks ahead, as far as kWarmUpSteps go.
   absl::Status WarmUp() const;
 
   const uint64_t id_;  // no two grammars of a process have the same
   const Automaton automaton_;
   const std::shared_ptr<Vocabulary> vocabulary_;
+  const std::vector<int32_t> alike_;  // by state
 };
 
 // Reads one answer, token by token. One thread at a time.

@@ -33,6 +33,14 @@ void Simulation::AddToPool(Thread thread, size_t begin) {
 
 bool Simulation::Close(absl::Span<const Thread> kernel) {
   const size_t begin = pool_.size(), first_new_origin = origins_.size();
+  if (kernel.size() == 1 && automaton_.Calls(kernel[0].state).empty()) {
+    // Nearly all of a walk, and nothing to find: inside a string, say.
+    const bool ends = automaton_.Accepts(kernel[0].state);
+    if (!ends || kernel[0].origin < 0) {
+      pool_.push_back(kernel[0]);
+      return ends;
+    }
+  }
   for (const Thread& thread : kernel) AddToPool(thread, begin);
   bool ended_at_bottom = false;
   for (size_t i = begin; i < pool_.size(); ++i) ended_at_bottom |= Expand(i, begin, first_new_origin);

@@ -67,6 +67,7 @@ void TokenTrie::AddNodes(absl::Span<const int32_t> sorted) {
     ++nodes_[path.back()].num_tokens;
     ids_.push_back(id);
     before = bytes;
+    max_depth_ = std::max(max_depth_, static_cast<int>(bytes.size()));
   }
   close(0);
   nodes_[0].end = static_cast<int32_t>(nodes_.size());

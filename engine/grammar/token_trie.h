@@ -34,6 +34,7 @@ class TokenTrie {
 
   absl::Span<const Node> nodes() const { return nodes_; }
   absl::Span<const int32_t> ids() const { return ids_; }
+  int max_depth() const { return max_depth_; }
   int64_t vocab_size() const { return vocab_size_; }
   // Words of 64 bits that a mask over the vocabulary takes.
   size_t mask_words() const { return (static_cast<size_t>(vocab_size_) + 63) / 64; }
@@ -51,6 +52,7 @@ class TokenTrie {
   std::vector<Node> nodes_;
   std::vector<int32_t> ids_;  // in order of their bytes
   std::bitset<256> single_bytes_;
+  int max_depth_ = 0;
 };
 
 }  // namespace nibble::engine::grammar

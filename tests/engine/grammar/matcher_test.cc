@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/grammar/alike_states.h"
 #include "engine/grammar/grammar.h"
 #include "tests/engine/grammar/twin.h"
 
@@ -196,6 +197,22 @@ TEST(Matcher, AStackOfCallsEndsAtItsLimit) {
   while (accepted < 1'000'000 && matcher.Accept(1)) ++accepted;
   EXPECT_GT(accepted, 50'000);
   EXPECT_LT(accepted, 1'000'000);
+}
+
+TEST(AlikeStates, ABoundedRepetitionHasAsManyKindsAsATokenHasBytes) {
+  Builder builder;
+  const RuleId root = builder.AddRule("root");
+  builder.SetBody(root, builder.Repeat(builder.ByteRange('a', 'c'), 0, 500));
+  const auto automaton = Automaton::Compile(builder, root, MakeVocabulary()->trie.single_bytes());
+  ASSERT_TRUE(automaton.ok()) << automaton.status();
+  ASSERT_EQ(automaton->num_states(), 501);
+  const auto kinds = [&](int bytes) {
+    const std::vector<int32_t> alike = AlikeStates(*automaton, bytes);
+    return std::set<int32_t>(alike.begin(), alike.end()).size();
+  };
+  EXPECT_EQ(kinds(3), 4u);  // 0, 1, 2 or more letters are left
+  EXPECT_EQ(kinds(1), 2u);
+  EXPECT_EQ(kinds(1000), 501u);
 }
 
 }  // namespace
