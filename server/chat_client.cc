@@ -23,6 +23,7 @@ v1::GenerateRequest RequestFromFlags(const std::string& text) {
   v1::ChatMessage* message = request.mutable_chat()->add_messages();
   message->set_role("user");
   message->set_content(text);
+  request.set_adapter(absl::GetFlag(FLAGS_adapter));
   request.mutable_stopping()->set_max_tokens(absl::GetFlag(FLAGS_max_tokens));
   if (const auto temperature = absl::GetFlag(FLAGS_temperature)) {
     request.mutable_sampling()->set_temperature(*temperature);
@@ -66,8 +67,9 @@ engine::Command ChatCommand() {
   return {.name = "chat",
           .summary = "asks a running daemon and streams its answer",
           .arguments =
-              "[--server ADDR] [--tenant-key KEY] [--tls-ca FILE] [--max-tokens N] [--temperature T] [--seed S] TEXT",
-          .flags = {"server", "tenant-key", "tls-ca", "max-tokens", "temperature", "seed"},
+              "[--server ADDR] [--adapter NAME] [--tenant-key KEY] [--tls-ca FILE] [--max-tokens N] [--temperature T] "
+              "[--seed S] TEXT",
+          .flags = {"server", "adapter", "tenant-key", "tls-ca", "max-tokens", "temperature", "seed"},
           .min_positionals = 1,
           .max_positionals = 1,
           .run = RunChat};

@@ -151,9 +151,11 @@ const engine::Command kServe = {
     .name = "",
     .summary = "Serves a model over gRPC.",
     .arguments = "--model FILE [--listen HOST:PORT] [--metrics HOST:PORT]",
-    .flags = {"model", "served-model-name", "listen", "metrics", "kv", "kv-calibration", "kv-memory", "weights",
-              "activations", "adapters", "adapter-memory", "pinned-adapters", "threads", "max-sequences", "step-tokens",
-              "max-queue", "tenants", "tls-cert", "tls-key", "tls-client-ca", "drain-timeout"},
+    .flags = {"model",          "served-model-name", "listen",   "metrics",       "kv",
+              "kv-calibration", "kv-memory",         "weights",  "activations",   "adapters",
+              "adapter-memory", "pinned-adapters",   "threads",  "max-sequences", "step-tokens",
+              "max-queue",      "tenants",           "tls-cert", "tls-key",       "tls-client-ca",
+              "drain-timeout"},
     .run = Serve};
 
 }  // namespace

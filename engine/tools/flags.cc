@@ -49,7 +49,7 @@ ABSL_FLAG(absl::optional<int32_t>, kv_window, absl::nullopt, "pages before a que
 ABSL_FLAG(absl::optional<int32_t>, kv_sink, absl::nullopt, "first pages that every query reads raw");
 ABSL_FLAG(std::string, base, "", "model that a fine-tune started from: a GGUF file, or a Hugging Face folder");
 ABSL_FLAG(std::string, tuned, "", "the fine-tune: a GGUF file, or a Hugging Face folder");
-ABSL_FLAG(std::string, adapter, "", "file of `nibble delta compress`");
+ABSL_FLAG(std::string, adapter, "", "file of `nibble delta compress`; of `chat`: a name that the daemon knows");
 ABSL_FLAG(std::vector<std::string>, adapters, {"0"}, "fine-tunes that the sequences take in turn, comma-separated");
 ABSL_FLAG(int32_t, planes, 1, "sign planes: the second keeps what the first leaves, 1 or 2");
 ABSL_FLAG(std::string, scales, "matrix", "scales of the signs: one a matrix, or one a row");
