@@ -1,4 +1,5 @@
 """A cluster of deploy/local_cluster.py for a test, and clients of it; in the environment `gateway` of tests/run.sh."""
+import json
 import os
 import pathlib
 import ssl
@@ -7,7 +8,10 @@ import tempfile
 import threading
 import time
 
+import numpy as np
 import openai
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "deploy"))
@@ -86,3 +90,28 @@ class Load:
         for thread in self.threads:
             thread.join()
         return self.answers
+
+
+class RpcLoad(Load):
+    """The same by the Open Inference Protocol, whole answers; `answers` has the error of each, or None."""
+
+    def ask(self, number):
+        certificate = str(self.cluster.folder / "tls.crt")
+        api = triton.InferenceServerClient(f"localhost:{self.cluster.ports['grpc']}", ssl=True,
+                                           root_certificates=certificate)
+        sampling = json.dumps({"max_tokens": self.tokens, "ignore_eos": True, "temperature": 0})
+        while not self.stopping:
+            inputs = [self.tensor("text_input", f"{number} {len(self.answers)}"),
+                      self.tensor("sampling_parameters", sampling)]
+            try:
+                api.infer(self.cluster.replicas[0].model, inputs, client_timeout=60)
+                self.answers.append(None)
+            except InferenceServerException as error:
+                self.answers.append(str(error))
+        api.close()
+
+    @staticmethod
+    def tensor(name, text):
+        tensor = triton.InferInput(name, [1], "BYTES")
+        tensor.set_data_from_numpy(np.array([text.encode()], dtype=np.object_))
+        return tensor

@@ -85,8 +85,8 @@ class Cluster(unittest.TestCase):
         self.assertTrue(0 < len(broken) < 8, f"{len(broken)} of 8 broken")
         lost.start()
 
-    def test_rolling_restarts_lose_nothing(self):
-        load = fixture.Load(self.cluster)
+    def roll(self, load):
+        """What came of the load while both daemons were restarted ROUNDS times."""
         try:
             for _ in range(ROUNDS):
                 for replica in self.cluster.replicas:
@@ -95,6 +95,16 @@ class Cluster(unittest.TestCase):
                     self.cluster.wait_ready()
         finally:
             answers = load.stop()
+        return answers
+
+    def test_rolling_restarts_lose_no_rpc(self):
+        errors = self.roll(fixture.RpcLoad(self.cluster))
+        print(f"{ROUNDS} rolling restarts: {len(errors)} RPCs, {len(errors) - errors.count(None)} lost")
+        self.assertEqual([error for error in errors if error], [])
+        self.assertGreater(len(errors), 6 * ROUNDS)
+
+    def test_rolling_restarts_lose_nothing(self):
+        answers = self.roll(fixture.Load(self.cluster))
         lost = [a for a in answers if not a.whole]
         print(f"{ROUNDS} rolling restarts: {len(answers)} streams, {len(lost)} lost")
         self.assertEqual([f"{a.error!r} {a.finish} after {a.pieces}" for a in lost], [])
