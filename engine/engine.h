@@ -38,7 +38,7 @@ struct SampleRequest {
   // What the answer is held to; has read `generated`. The engine alone uses it from Launch until Await returns.
   // nullptr: any text will do.
   grammar::Matcher* matcher = nullptr;
-  absl::Span<const int32_t> terminators;  // ids that end the answer: with a matcher, drawn only where it may end
+  absl::Span<const int32_t> terminators = {};  // ids that end the answer: with a matcher, drawn only where it may end
 };
 
 // One sequence's share of one step: `tokens` run at positions [position, position + tokens.size()).
