@@ -2,6 +2,9 @@
 
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "tests/engine/tools/tiny_model.h"
 
@@ -44,6 +47,22 @@ TEST(Bench, ReportsEveryRow) {
   EXPECT_EQ(report->rows[5].depth, 100);
 }
 
+TEST(Bench, RunsEachBatchWithAsManyAdaptersAsItHasSequencesForThem) {
+  const OpenedModel model = OpenTinyModel("tiny-qwen2-bf16");
+  BenchOptions options = Small();
+  options.depths = {0};
+  options.batches = {1, 3};
+  options.adapters = {0, 1, 3};
+  const auto report = Bench(model, options, [](int64_t, int64_t) {});
+  ASSERT_THAT(report, IsOk());
+  std::vector<std::tuple<std::string, int64_t, int64_t>> rows;
+  for (const BenchRow& row : report->rows) rows.emplace_back(row.kind, row.batch, row.adapters);
+  const std::vector<std::tuple<std::string, int64_t, int64_t>> want = {
+      {"prefill", 1, 0}, {"prefill", 1, 1}, {"decode", 1, 0}, {"decode", 1, 1},
+      {"decode", 3, 0},  {"decode", 3, 1},  {"decode", 3, 3}};
+  EXPECT_EQ(rows, want);
+}
+
 TEST(Bench, RefusesWhatTheModelCannotHold) {
   const OpenedModel model = OpenTinyModel("tiny-qwen2-bf16");
   BenchOptions options = Small();
@@ -71,7 +90,7 @@ TEST(Bench, KvBytesSaturate) {
 TEST(Bench, JsonHasTheKeysOfTheContract) {
   BenchReport report;
   report.machine.threads = 2;
-  report.rows.push_back({"decode", 8, 2048, "f16", 100.0, 10.0, 0.5, 0.25});
+  report.rows.push_back({"decode", 8, 2048, 4, "f16", 100.0, 10.0, 0.5, 0.25});
   const auto json = nlohmann::json::parse(BenchJson(report));
   for (const char* key : {"cpu", "isa", "threads", "int8_gmacs", "read_gbps"}) {
     EXPECT_TRUE(json["machine"].contains(key)) << key;
@@ -80,6 +99,7 @@ TEST(Bench, JsonHasTheKeysOfTheContract) {
   EXPECT_EQ(row["kind"], "decode");
   EXPECT_EQ(row["batch"], 8);
   EXPECT_EQ(row["depth"], 2048);
+  EXPECT_EQ(row["adapters"], 4);
   EXPECT_EQ(row["kv"], "f16");
   EXPECT_EQ(row["tokens_per_second"], 100.0);
   EXPECT_EQ(row["gmacs"], 10.0);
