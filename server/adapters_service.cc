@@ -58,10 +58,10 @@ class AdaptersService final : public GatedService {
   }
 
  private:
-  ServerUnaryReactor* Load(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+  ServerUnaryReactor* Load(const Caller& caller, CallbackServerContext* context, const ByteBuffer* request,
                            ByteBuffer* response) {
     return Answer<v1::LoadAdapterRequest>(
-        context, *request, response,
+        caller, context, *request, response,
         [this](const v1::LoadAdapterRequest& message, AdapterRegistry& adapters) -> absl::StatusOr<v1::Adapter> {
           NIBBLE_RETURN_IF_ERROR(CheckName(message.name()));
           NIBBLE_ASSIGN_OR_RETURN(const AdapterInfo info, adapters.LoadNow(message.name(), message.pinned()));
@@ -70,9 +70,9 @@ class AdaptersService final : public GatedService {
         });
   }
 
-  ServerUnaryReactor* Unload(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+  ServerUnaryReactor* Unload(const Caller& caller, CallbackServerContext* context, const ByteBuffer* request,
                              ByteBuffer* response) {
-    return Answer<v1::UnloadAdapterRequest>(context, *request, response,
+    return Answer<v1::UnloadAdapterRequest>(caller, context, *request, response,
                                             [](const v1::UnloadAdapterRequest& message,
                                                AdapterRegistry& adapters) -> absl::StatusOr<v1::UnloadAdapterResponse> {
                                               NIBBLE_RETURN_IF_ERROR(CheckName(message.name()));
@@ -82,10 +82,10 @@ class AdaptersService final : public GatedService {
                                             });
   }
 
-  ServerUnaryReactor* List(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
+  ServerUnaryReactor* List(const Caller& caller, CallbackServerContext* context, const ByteBuffer* request,
                            ByteBuffer* response) {
     return Answer<v1::ListAdaptersRequest>(
-        context, *request, response,
+        caller, context, *request, response,
         [this](const v1::ListAdaptersRequest&, AdapterRegistry& adapters) -> absl::StatusOr<v1::ListAdaptersResponse> {
           NIBBLE_ASSIGN_OR_RETURN(const std::vector<AdapterInfo> infos, adapters.List());
           v1::ListAdaptersResponse listed;
@@ -96,7 +96,8 @@ class AdaptersService final : public GatedService {
 
   // `act`: (const Request&, AdapterRegistry&) -> absl::StatusOr<message>.
   template <typename Request, typename Act>
-  ServerUnaryReactor* Answer(CallbackServerContext* context, const ByteBuffer& request, ByteBuffer* response, Act act) {
+  ServerUnaryReactor* Answer(const Caller& caller, CallbackServerContext* context, const ByteBuffer& request,
+                             ByteBuffer* response, Act act) {
     AdapterRegistry* const adapters = serving_->model->adapters.get();
     if (adapters == nullptr) {
       ServerUnaryReactor* const reactor = context->DefaultReactor();
@@ -104,7 +105,7 @@ class AdaptersService final : public GatedService {
       return reactor;
     }
     return AnswerOn<Request>(
-        serving_->adapter_loads, serving_, context, request, response,
+        serving_->adapter_loads, caller.tenant, serving_, context, request, response,
         [adapters, act = std::move(act)](const Request& message) { return act(message, *adapters); });
   }
 

@@ -26,6 +26,12 @@ Capacity CapacityOf(const ServedModel& model, const DaemonOptions& options) {
   return {.kv_pages = model.engine->cache_shape().num_pages, .queue = options.scheduler.max_queue};
 }
 
+// Of one tenant: where there are several, none may fill what all wait in.
+int64_t OwnQueue(const DaemonOptions& options) {
+  const int64_t all = options.limits.intake_queue;
+  return !options.identity.tenants.empty() ? std::max<int64_t>(1, all / 4) : all;
+}
+
 }  // namespace
 
 // In the order in which it must be built; destroyed in the reverse order.
@@ -40,8 +46,8 @@ struct Daemon::Parts {
         queue_high_water(std::max<int64_t>(1, options.scheduler.max_queue * 3 / 4)),
         metrics(model->name, {model->kv_codec, model->kv_bits, model->kv_costs}, [this] { return loop.Snapshot(); }),
         streams(options.limits.stall_timeout / 8, MonotonicNow),
-        intake(options.intake_threads, options.limits.intake_queue),
-        adapter_loads(/*threads=*/1, options.limits.intake_queue) {
+        adapter_loads(/*threads=*/1, options.limits.intake_queue, OwnQueue(options)),
+        intake(options.intake_threads, options.limits.intake_queue, OwnQueue(options)) {
     if (model->adapters != nullptr) {
       adapter_metrics.emplace(model->name, model->adapters.get(), options.scheduler.max_sequences);
     }
@@ -105,8 +111,8 @@ struct Daemon::Parts {
   Metrics metrics;
   std::optional<AdapterMetrics> adapter_metrics;
   StreamRegistry streams;
-  WorkQueue intake;
   WorkQueue adapter_loads;
+  WorkQueue intake;
   std::unique_ptr<GrpcServer> grpc;
   std::unique_ptr<Liveness> liveness;
   std::atomic<bool> listening = false;  // grpc and liveness are there

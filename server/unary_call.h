@@ -7,6 +7,7 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -35,10 +36,12 @@ grpc::ServerUnaryReactor* AnswerNow(grpc::CallbackServerContext* context, const 
   return reactor;
 }
 
-// On a thread of `queue`; RESOURCE_EXHAUSTED where too much waits for one already. `serving` outlives the call.
+// On a thread of `queue`, in turn with `owner`'s other tasks; RESOURCE_EXHAUSTED where too much waits for one already.
+// `serving` outlives the call.
 template <typename Request, typename Answer>
-grpc::ServerUnaryReactor* AnswerOn(WorkQueue* queue, Serving* serving, grpc::CallbackServerContext* context,
-                                   const grpc::ByteBuffer& request, grpc::ByteBuffer* response, Answer answer) {
+grpc::ServerUnaryReactor* AnswerOn(WorkQueue* queue, const std::string& owner, Serving* serving,
+                                   grpc::CallbackServerContext* context, const grpc::ByteBuffer& request,
+                                   grpc::ByteBuffer* response, Answer answer) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   auto claim = std::make_shared<MemoryBudget::Claim>();
   const auto work = [reactor, request, response, claim, answer = std::move(answer)] {
@@ -47,18 +50,18 @@ grpc::ServerUnaryReactor* AnswerOn(WorkQueue* queue, Serving* serving, grpc::Cal
     reactor->Finish(ToGrpcStatus(status));
   };
   const auto bytes = static_cast<int64_t>(request.Length());
-  if (!serving->intake_budget->TryClaim(bytes, claim.get()) || !queue->TryPush(work)) {
+  if (!serving->intake_budget->TryClaim(bytes, claim.get()) || !queue->TryPush(owner, work)) {
     AddRetryAfter(serving->retry_after, context);
     reactor->Finish(ToGrpcStatus(absl::ResourceExhaustedError("queue full: too many requests await an answer")));
   }
   return reactor;
 }
 
-// On an intake thread.
+// On an intake thread, in turn with all that answers so.
 template <typename Request, typename Answer>
 grpc::ServerUnaryReactor* AnswerLater(Serving* serving, grpc::CallbackServerContext* context,
                                       const grpc::ByteBuffer& request, grpc::ByteBuffer* response, Answer answer) {
-  return AnswerOn<Request>(serving->intake, serving, context, request, response, std::move(answer));
+  return AnswerOn<Request>(serving->intake, "", serving, context, request, response, std::move(answer));
 }
 
 }  // namespace nibble::server
