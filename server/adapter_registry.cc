@@ -1,10 +1,10 @@
 #include "server/adapter_registry.h"
 
 #include <algorithm>
-#include <limits>
+#include <iterator>
+#include <new>
 
 #include "absl/algorithm/container.h"
-#include "absl/strings/str_cat.h"
 #include "engine/adapters/delta_file.h"
 #include "engine/weights/sha256.h"
 #include "kvcache/base/status_macros.h"
@@ -16,6 +16,10 @@ std::string HashOf(absl::Span<const std::byte> bytes) {
   engine::Sha256 hash;
   hash.Add(bytes);
   return hash.Hex();
+}
+
+absl::Status InQuarantine() {
+  return absl::FailedPreconditionError("adapter: in quarantine, for computations with it ended in faults");
 }
 
 bool IsIdle(const std::shared_ptr<AdapterVersion>& version) { return version.use_count() == 1; }
@@ -31,11 +35,12 @@ AdapterLease::~AdapterLease() {
 }
 
 AdapterLease::AdapterLease(AdapterLease&& other) noexcept
-    : version_(std::exchange(other.version_, nullptr)), started_(other.started_) {}
+    : version_(std::exchange(other.version_, nullptr)), started_(other.started_), faulted_(other.faulted_) {}
 
 AdapterLease& AdapterLease::operator=(AdapterLease&& other) noexcept {
   std::swap(version_, other.version_);
   std::swap(started_, other.started_);
+  std::swap(faulted_, other.faulted_);
   return *this;
 }
 
@@ -47,7 +52,7 @@ void AdapterLease::Started() {
 }
 
 void AdapterLease::NoteFault() {
-  if (version_ != nullptr) ++version_->faults;
+  if (version_ != nullptr && !std::exchange(faulted_, true)) ++version_->faults;
 }
 
 AdapterRegistry::AdapterRegistry(AdapterFolder folder, int64_t memory_bytes, Load load,
@@ -75,7 +80,7 @@ absl::StatusOr<std::optional<AdapterLease>> AdapterRegistry::Lease(const std::st
   const auto found = entries_.find(name);
   if (found == entries_.end()) return std::nullopt;
   if (found->second.version->faults >= kFaultsToQuarantine) {
-    return absl::FailedPreconditionError("adapter: in quarantine, for computations with it ended in faults");
+    return InQuarantine();
   }
   found->second.last_use = clock_();
   return AdapterLease(found->second.version);
@@ -105,6 +110,7 @@ absl::StatusOr<std::shared_ptr<AdapterVersion>> AdapterRegistry::LoadVersion(con
   const sched::Nanos start = clock_();
   const absl::StatusOr<FileStamp> stamp = folder_.Stamp(name);
   absl::StatusOr<std::shared_ptr<AdapterVersion>> version = ReadVersion(name);
+  if (version.ok() && stamp.ok()) (*version)->stamp = *stamp;
   Versions garbage;
   absl::MutexLock lock(&mu_);
   const absl::Status status = version.ok() ? Install(name, *version, pinned, &garbage) : version.status();
@@ -112,11 +118,12 @@ absl::StatusOr<std::shared_ptr<AdapterVersion>> AdapterRegistry::LoadVersion(con
   ++(status.ok() ? counts_.loads : counts_.failed_loads);
   failures_.erase(name);
   if (status.ok()) return version;
-  if (absl::IsFailedPrecondition(status) && stamp.ok()) failures_[name] = {*stamp, status};
+  const bool never_fits = version.ok() && (*version)->adapter->bytes() > memory_bytes_;
+  if ((absl::IsFailedPrecondition(status) || never_fits) && stamp.ok()) failures_[name] = {*stamp, status};
   return status;
 }
 
-absl::StatusOr<std::shared_ptr<AdapterVersion>> AdapterRegistry::ReadVersion(const std::string& name) {
+absl::StatusOr<std::shared_ptr<AdapterVersion>> AdapterRegistry::ReadVersion(const std::string& name) try {
   const int64_t most = std::min<int64_t>(memory_bytes_, engine::kMaxDeltaBytes);
   NIBBLE_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, folder_.Read(name, most));
   auto version = std::make_shared<AdapterVersion>();
@@ -124,6 +131,8 @@ absl::StatusOr<std::shared_ptr<AdapterVersion>> AdapterRegistry::ReadVersion(con
   version->sha256 = HashOf(bytes);
   NIBBLE_ASSIGN_OR_RETURN(version->adapter, load_(bytes));
   return version;
+} catch (const std::bad_alloc&) {
+  return absl::ResourceExhaustedError("adapter: no memory is left for it");
 }
 
 absl::Status AdapterRegistry::Install(const std::string& name, std::shared_ptr<AdapterVersion> version,
@@ -139,8 +148,7 @@ absl::Status AdapterRegistry::Install(const std::string& name, std::shared_ptr<A
   }
   const int64_t needed = version->adapter->bytes();
   if (to_keep + needed > memory_bytes_) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("adapter: needs ", needed, " bytes of memory; of ", memory_bytes_, ", ", to_keep, " are in use"));
+    return absl::ResourceExhaustedError("adapter: no memory is left for it");
   }
   Entry& entry = entries_[name];
   if (entry.version != nullptr) retired_.push_back(std::move(entry.version));
@@ -148,6 +156,9 @@ absl::Status AdapterRegistry::Install(const std::string& name, std::shared_ptr<A
   Collect(garbage);
   absl::c_sort(evictable, [](const auto& a, const auto& b) { return a->second.last_use < b->second.last_use; });
   for (auto it = evictable.begin(); BytesInUse() > memory_bytes_; ++it) {
+    const AdapterVersion& version = *(*it)->second.version;
+    // Else the next request would take it out of quarantine.
+    if (version.faults >= kFaultsToQuarantine) failures_[version.name] = {version.stamp, InQuarantine()};
     garbage->push_back(std::move((*it)->second.version));
     entries_.erase(*it);
     ++counts_.evictions;

@@ -29,6 +29,7 @@ namespace nibble::server {
 struct AdapterVersion {
   std::string name;
   std::string sha256;  // of the file, in hex: what the version is, whatever its name
+  FileStamp stamp;     // of the file
   std::unique_ptr<const engine::Adapter> adapter;
   std::atomic<int64_t> waiting = 0, running = 0;  // requests, before and after their first token
   std::atomic<int64_t> faults = 0;                // of computations with it
@@ -45,12 +46,13 @@ class AdapterLease {
 
   const std::shared_ptr<AdapterVersion>& version() const { return version_; }  // nullptr: none
   void Started();
-  // The computation ended in a fault.
+  // The computation ended in a fault; of one lease the first counts.
   void NoteFault();
 
  private:
   std::shared_ptr<AdapterVersion> version_;
   bool started_ = false;
+  bool faulted_ = false;
 };
 
 enum class AdapterState { kOnDisk, kLoaded, kQuarantined };
@@ -87,7 +89,7 @@ class AdapterRegistry {
   absl::StatusOr<AdapterLease> Acquire(const std::string& name);
 
   // For an operator. Reads the file anew, whatever is loaded; all or nothing: on an error what was loaded still serves.
-  // RESOURCE_EXHAUSTED: memory is in use by pinned adapters and running requests.
+  // RESOURCE_EXHAUSTED: memory is in use by pinned adapters and running requests, or the system has none.
   absl::StatusOr<AdapterInfo> LoadNow(const std::string& name, bool pinned);
   // New requests do not find it in memory; running ones go on. NOT_FOUND: it is not loaded.
   absl::Status Unload(const std::string& name);

@@ -63,7 +63,7 @@ void GenerateStream::Begin(const grpc::ByteBuffer& request) {
   if (const absl::Status status = CheckDoor(); !status.ok()) return Refuse(status);
   const auto bytes = static_cast<int64_t>(request.Length());
   if (!serving_->intake_budget->TryClaim(bytes, &intake_claim_) ||
-      !serving_->intake->TryPush([self = shared_from_this(), request] { self->Admit(request); })) {
+      !serving_->intake->TryPush(caller_.tenant, [self = shared_from_this(), request] { self->Admit(request); })) {
     Refuse(absl::ResourceExhaustedError("queue full: too many requests await admission"));
   }
 }
@@ -74,7 +74,8 @@ void GenerateStream::Admit(const grpc::ByteBuffer& request) {
   const bool loaded = admitted->adapter.empty() || admitted->adapter_lease.version() != nullptr;
   if (loaded) return Submit(*admitted);
   auto waiting = std::make_shared<AdmittedRequest>(*std::move(admitted));
-  if (!serving_->adapter_loads->TryPush([self = shared_from_this(), waiting] { self->AdmitWithAdapter(*waiting); })) {
+  const auto load = [self = shared_from_this(), waiting] { self->AdmitWithAdapter(*waiting); };
+  if (!serving_->adapter_loads->TryPush(caller_.tenant, load)) {
     Refuse(absl::ResourceExhaustedError("adapter: too many requests await adapters that are not loaded"));
   }
 }
@@ -140,6 +141,7 @@ void GenerateStream::Prepare(AdmittedRequest& admitted) {
     request.adapter = {version, version->adapter.get()};
     request.adapter_id = version->sha256;
   }
+  constrained_ = request.grammar != nullptr;
   stop_strings_ = std::move(admitted.stop_strings);
   wants_logprobs_ = request.sampling.logprobs >= 0;
   if (request.prompt_logprobs >= 0) prompt_ = request.prompt;
@@ -247,7 +249,8 @@ void GenerateStream::OnFinish(int index, const sched::Finish& finish) {
                       .stop_token_id = finish.stop_token_id,
                       .usage = finish.usage,
                       .total_time = now - arrival_};
-  if (finish.reason == sched::FinishReason::kError) adapter_.NoteFault();
+  // A constraint can end an answer so too, and that is the client's doing.
+  if (finish.reason == sched::FinishReason::kError && !constrained_) adapter_.NoteFault();
   const std::string rest = choice.text.Flush();
   std::shared_ptr<GenerateStream> self;
   {

@@ -104,6 +104,7 @@ class GenerateStream final : public sched::TokenSink,
   std::vector<int32_t> prompt_;  // kept where prompt logprobs are wanted
   std::vector<std::string> stop_strings_;
   bool wants_logprobs_ = false;
+  bool constrained_ = false;
   std::vector<Choice> choices_;
   AdapterLease adapter_;
   RequestTimings timings_;

@@ -87,7 +87,7 @@ TEST_F(Registry, Row62_OverTheBudgetIsRefusedAndWhatIsLoadedServesOn) {
   {
     const AdapterLease lease = *registry_->Acquire("a");
     EXPECT_THAT(registry_->Acquire("b").status(),
-                StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("600 are in use")));
+                StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("no memory is left")));
     adapters_.Write("a", 'x', 600);
     EXPECT_THAT(registry_->LoadNow("a", false).status(),
                 StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("adapter: ")));
@@ -97,6 +97,15 @@ TEST_F(Registry, Row62_OverTheBudgetIsRefusedAndWhatIsLoadedServesOn) {
   adapters_.Write("b", 'y', 1001);
   EXPECT_EQ(registry_->LoadNow("b", false).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(Use("b"), 'b');
+}
+
+TEST_F(Registry, Row62_WhatCanNeverFitIsReadOnce) {
+  adapters_.Write("huge", 'h', 1001);
+  Open(1000);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(registry_->Acquire("huge").status().code(), absl::StatusCode::kResourceExhausted);
+  }
+  EXPECT_EQ(registry_->Counts().failed_loads, 1);
 }
 
 TEST_F(Registry, Row62_ReplacedAndUnloadedVersionsLastAsLongAsTheirRequests) {
@@ -143,6 +152,10 @@ TEST_F(Registry, Row30_ThreeFaultsAreQuarantine) {
   EXPECT_THAT(registry_->Acquire("a").status(),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("quarantine")));
   EXPECT_EQ(registry_->List()->front().state, AdapterState::kQuarantined);
+  adapters_.Write("b", 'b');
+  EXPECT_EQ(Use("b"), 'b') << "an eviction";
+  EXPECT_THAT(registry_->Acquire("a").status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("quarantine")));
   EXPECT_THAT(registry_->LoadNow("a", false), IsOk());
   EXPECT_EQ(Use("a"), 'a');
 }
