@@ -96,8 +96,10 @@ void Admission::Started(const Request& request) {
 
 void Admission::Finished(const Request& request, bool started, int64_t generated_tokens) {
   MutexLock lock(&mutex_);
-  if (const auto found = rates_.find(request.tenant); found != rates_.end()) {
-    found->second.tokens.Take(generated_tokens, request.terms.tokens_per_minute, request.arrival);
+  // The entry may have been forgotten meanwhile, as if nothing had ever been taken.
+  const int64_t per_minute = request.terms.tokens_per_minute;
+  if (per_minute != kUnlimited && generated_tokens > 0) {
+    rates_[request.tenant].tokens.Take(generated_tokens, per_minute, request.arrival);
   }
   if (!started) ReleaseWaiting(request);
   live_.erase(std::make_pair(request.tenant, request.id));

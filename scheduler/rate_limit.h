@@ -21,7 +21,8 @@ class RateLimit {
     const Nanos each = kMinute / per_minute;
     const Nanos longest = kLongestDebtMinutes * kMinute;
     const Nanos taken = each == 0 ? 0 : std::min(amount, longest / each) * each;
-    full_at_ = std::min(std::max(full_at_, now) + taken, now + longest);
+    // A debt of later on is not made less by what began before it.
+    full_at_ = std::max(full_at_, std::min(std::max(full_at_, now) + taken, now + longest));
   }
   // Nothing is missing: as if nothing had ever been taken.
   bool IsFull(Nanos now) const { return full_at_ <= now; }
