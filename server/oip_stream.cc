@@ -8,8 +8,14 @@
 #include "server/generate_stream.h"
 #include "server/oip_wire.h"
 #include "server/streaming_call.h"
+#include "server/wire.h"
 
 namespace nibble::server {
+namespace {
+
+constexpr char kStreamInfer[] = "/inference.GRPCInferenceService/ModelStreamInfer";
+
+}  // namespace
 
 // Kept by the stream until its answer has ended, and by each write of its that waits.
 class OipStream::Place final : public AnswerTransport {
@@ -68,11 +74,18 @@ void OipStream::BeginDrain() {
 void OipStream::OnReadDone(bool ok) {
   std::shared_ptr<Place> place;
   grpc::ByteBuffer request;
+  // A stream has no end of its own: a key that was taken back must not outlive it here.
+  absl::StatusOr<Caller> caller = serving_->gate->Enter(kStreamInfer, *context_);
   {
     absl::MutexLock lock(&mu_);
     reading_ = false;
     if (!ok) closed_ = true;
+    if (!closed_ && !caller.ok()) {
+      closed_ = true;
+      refused_ = caller.status();
+    }
     if (!closed_) {
+      caller_ = *std::move(caller);
       request.Swap(&request_);
       place = std::make_shared<Place>(shared_from_this(), serving_);
       places_.emplace(place.get(), place);
@@ -152,8 +165,10 @@ void OipStream::PumpAndUnlock() {
     } else if (MayFinish()) {
       finished_ = true;
       const bool whole = closed_;
+      const absl::Status refused = refused_;
       mu_.Unlock();
-      return Finish(whole ? grpc::Status::OK : grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server drains"));
+      if (whole) return Finish(ToGrpcStatus(refused));
+      return Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server drains"));
     } else {
       break;
     }

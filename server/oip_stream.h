@@ -52,7 +52,7 @@ class OipStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::B
   std::vector<std::shared_ptr<Place>> Places();
 
   Serving* const serving_;
-  const Caller caller_;
+  Caller caller_;  // of the last message
   grpc::CallbackServerContext* const context_;
   const std::function<void(OipStream*)> on_done_;
   grpc::ByteBuffer request_;  // of the read in flight
@@ -65,7 +65,8 @@ class OipStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::B
   int starting_ ABSL_GUARDED_BY(mu_) = 0;  // operations that are being started
   bool reading_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
-  bool closed_ ABSL_GUARDED_BY(mu_) = false;  // the client sends no more, or has gone
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;   // the client sends no more, or has gone
+  absl::Status refused_ ABSL_GUARDED_BY(mu_);  // the caller, since the stream began
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
 };
