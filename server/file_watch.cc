@@ -20,6 +20,7 @@ namespace {
 constexpr uint32_t kChanges = IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_ATTRIB;
 // After the last change, before the files are taken for whole.
 constexpr int kRestMs = 50;
+constexpr int kMostRests = 20;
 constexpr int kForever = -1;
 
 }  // namespace
@@ -57,7 +58,8 @@ void FileWatch::Run() {
   do {
     changed_();
     found = Await(kForever);
-    while (found == Found::kChange) found = Await(kRestMs);
+    // In a folder that never rests, not for ever.
+    for (int i = 0; found == Found::kChange && i < kMostRests; ++i) found = Await(kRestMs);
   } while (found != Found::kStop);
 }
 

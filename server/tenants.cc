@@ -32,7 +32,9 @@ absl::Status Invalid(const Words&... words) {
 class FirstError final : public google::protobuf::io::ErrorCollector {
  public:
   void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    if (text_.empty()) text_ = absl::StrCat(line + 1, ":", column + 1, ": ", message);
+    // What stands there instead of what is expected may be a key.
+    const std::string expected = message.substr(0, message.find(", got"));
+    if (text_.empty()) text_ = absl::StrCat(line + 1, ":", column + 1, ": ", expected);
   }
   const std::string& text() const { return text_; }
 
