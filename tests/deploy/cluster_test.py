@@ -76,6 +76,7 @@ class Cluster(unittest.TestCase):
             thread.start()
         wait_until("every stream to begin", lambda: all(a.pieces for a in answers))
         lost.kill()
+        self.addCleanup(lost.start)
         new = [fixture.Answer(self.api, self.model, f"{i} after the end", 4).read() for i in range(16)]
         for thread in threads:
             thread.join()
@@ -83,7 +84,6 @@ class Cluster(unittest.TestCase):
         broken = [a for a in answers if not a.whole]
         self.assertTrue(all(a.error for a in broken), "a stream that was cut says so")
         self.assertTrue(0 < len(broken) < 8, f"{len(broken)} of 8 broken")
-        lost.start()
 
     def roll(self, load):
         """What came of the load while both daemons were restarted ROUNDS times."""

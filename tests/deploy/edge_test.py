@@ -134,6 +134,8 @@ class Edge(unittest.TestCase):
         credentials = grpc.ssl_channel_credentials((self.cluster.folder / "tls.crt").read_bytes())
         before = open_descriptors(self.first)
         for replica in self.cluster.replicas:
+            pid = replica.process.pid
+            self.addCleanup(resource.prlimit, pid, resource.RLIMIT_NOFILE, resource.prlimit(pid, resource.RLIMIT_NOFILE))
             leave_descriptors(replica, 24)
         with connections(address, 1500):
             self.assertLess(open_descriptors(self.first) - before, 16)
