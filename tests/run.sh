@@ -90,7 +90,7 @@ EOF
 
 # run_python NAME FILE [PYTHON]: counts each test of a unittest file.
 run_python() {
-  step "$1" "${3:-python3}" "$2"
+  step "$1" timeout 1800 "${3:-python3}" "$2"
   local status=$? total bad
   total="$(sed -n 's/^Ran \([0-9]*\) tests\?.*/\1/p' "$logs/$1.log" | tail -n 1)"
   bad="$(grep -cE '^(FAIL|ERROR): ' "$logs/$1.log")"

@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "kserve/inference.grpc.pb.h"
+#include "nibble/v1/adapters.grpc.pb.h"
 #include "server/access.h"
 #include "tests/server/tenants_fixture.h"
 #include "vllm/engine.grpc.pb.h"
@@ -56,8 +57,9 @@ class ServerRowsIdentity : public TenantsFixture {
 std::vector<std::string> AllMethods() {
   std::vector<std::string> paths;
   const std::vector<const google::protobuf::FileDescriptor*> files = {
-      v1::GetModelRequest::descriptor()->file(), vllm_pb::AbortRequest::descriptor()->file(),
-      inference::ModelInferRequest::descriptor()->file(), grpc::health::v1::HealthCheckRequest::descriptor()->file()};
+      v1::GetModelRequest::descriptor()->file(), v1::LoadAdapterRequest::descriptor()->file(),
+      vllm_pb::AbortRequest::descriptor()->file(), inference::ModelInferRequest::descriptor()->file(),
+      grpc::health::v1::HealthCheckRequest::descriptor()->file()};
   for (const auto* file : files) {
     for (int s = 0; s < file->service_count(); ++s) {
       for (int m = 0; m < file->service(s)->method_count(); ++m) {

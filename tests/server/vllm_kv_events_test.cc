@@ -23,7 +23,7 @@ class Subscription {
   Subscription(pb::VllmEngine::Stub& stub, uint64_t start) {
     common::SubscribeKvEventsRequest request;
     request.set_start_sequence_number(start);
-    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(240));
     reader_ = stub.SubscribeKvEvents(&context_, request);
   }
 
