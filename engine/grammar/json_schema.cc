@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -167,9 +168,10 @@ class Compiler {
         if (schema.Has(word.word)) types.emplace_back(word.type);
       }
       if (types.empty()) return values_.Any();
-      std::sort(types.begin(), types.end());
-      types.erase(std::unique(types.begin(), types.end()), types.end());
     }
+    // Each once: what lies below a type would double with every level.
+    std::sort(types.begin(), types.end());
+    types.erase(std::unique(types.begin(), types.end()), types.end());
     std::vector<ExprId> alternatives;
     for (const std::string& type : types) {
       NIBBLE_ASSIGN_OR_RETURN(const ExprId alternative, OfType(schema, type));
@@ -207,11 +209,15 @@ class Compiler {
     // The same name twice would be one member to a reader.
     if (min > 1) return schema.Error("minProperties above 1 is not supported");
     if (max != kUnbounded && max < min) return schema.Error("maxProperties is below minProperties");
-    ExprId value = values_.Any();
-    if (others != nullptr) {
-      NIBBLE_ASSIGN_OR_RETURN(value, Value(schema.Below("additionalProperties", *others)));
-    }
+    NIBBLE_ASSIGN_OR_RETURN(const ExprId value, OtherValue(schema));
     return values_.Map(value, min, max);
+  }
+
+  // Of a member that "properties" does not name.
+  absl::StatusOr<ExprId> OtherValue(const Schema& schema) {
+    const Json* others = schema.Find("additionalProperties");
+    if (others == nullptr) return values_.Any();
+    return Value(schema.Below("additionalProperties", *others));
   }
 
   absl::StatusOr<std::vector<JsonValues::Member>> Members(const Schema& schema) {
@@ -228,14 +234,13 @@ class Compiler {
         members.push_back({name, value, is_required(name)});
       }
     }
+    std::optional<ExprId> other;  // one for all names: compiled for each, it would double with every level
     for (const std::string& name : required) {
       if (properties != nullptr && properties->contains(name)) continue;
-      const Json* others = schema.Find("additionalProperties");
-      ExprId value = values_.Any();
-      if (others != nullptr) {
-        NIBBLE_ASSIGN_OR_RETURN(value, Value(schema.Below("additionalProperties", *others)));
+      if (!other.has_value()) {
+        NIBBLE_ASSIGN_OR_RETURN(other, OtherValue(schema));
       }
-      members.push_back({name, value, true});
+      members.push_back({name, *other, true});
     }
     return members;
   }

@@ -110,6 +110,8 @@ absl::StatusOr<std::vector<std::string>> TypesOf(const Schema& schema) {
     types.push_back(type.get<std::string>());
   }
   if (types.empty()) return schema.Error("type lists nothing");
+  std::sort(types.begin(), types.end());
+  types.erase(std::unique(types.begin(), types.end()), types.end());
   return types;
 }
 

@@ -11,7 +11,7 @@
 
 namespace nibble::engine::grammar {
 
-// The names at "type", or all of them. INVALID_ARGUMENT for what names no type.
+// The names at "type", each once, or all of them. INVALID_ARGUMENT for what names no type.
 absl::StatusOr<std::vector<std::string>> TypesOf(const Schema& schema);
 bool IsOfType(const Json& value, const std::string& type);
 // "required", sorted, each once.

@@ -183,6 +183,24 @@ TEST(JsonSchema, Row10_ManyStatesAreRefused) {
   EXPECT_TRUE(CompileBytes(Notation::kJsonSchema, R"({"type":"string","maxLength":2000})").ok());
 }
 
+// What lies below a word is compiled once, however often the word asks for it: these would take 2^25 times as long.
+TEST(JsonSchema, Row10_WhatIsAskedForTwiceIsCompiledOnce) {
+  std::string names = "true", types = "true";
+  for (int i = 0; i < 25; ++i) {
+    names = R"({"required":["a","b"],"additionalProperties":)" + names + "}";
+    types = R"({"type":["object","object"],"properties":{"a":)" + types + "}}";
+  }
+  EXPECT_EQ(CompileBytes(Notation::kJsonSchema, names).status().code(), absl::StatusCode::kInvalidArgument);
+  const auto grammar = CompileBytes(Notation::kJsonSchema, types);
+  ASSERT_TRUE(grammar.ok()) << grammar.status();
+  EXPECT_TRUE(Matches(*grammar, R"({"a":{"a":{}}})"));
+  const auto both = CompileBytes(Notation::kJsonSchema,
+                                 R"({"required":["a","b"],"additionalProperties":{"type":["null","integer","null"]}})");
+  ASSERT_TRUE(both.ok()) << both.status();
+  EXPECT_TRUE(Matches(*both, R"({"a":null,"b":7})"));
+  EXPECT_FALSE(Matches(*both, R"({"a":null,"b":true})"));
+}
+
 TEST(JsonSchema, Row11_DepthIsBounded) {
   const auto nested = [](int depth) {  // arrays in arrays: each is two levels of JSON
     std::string schema = "true";
