@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "engine/grammar/limits.h"
+
 namespace nibble::engine::grammar {
 
 ExprId Builder::Add(Expression expression) {
@@ -11,8 +14,14 @@ ExprId Builder::Add(Expression expression) {
   };
   if (expression.kind == Kind::kRepeat) contain(expression.child);
   for (const Edge& edge : expression.edges) contain(edge.label);
+  size_ += 1 + static_cast<int64_t>(expression.edges.size() + expression.literal.size());
   expressions_.push_back(std::move(expression));
   return static_cast<ExprId>(expressions_.size()) - 1;
+}
+
+absl::Status Builder::CheckSize() const {
+  if (size_ <= kMaxExpressionSize) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("is too large: more than ", kMaxExpressionSize, " parts"));
 }
 
 ExprId Builder::Literal(std::string_view bytes) { return Add({.kind = Kind::kLiteral, .literal = std::string(bytes)}); }

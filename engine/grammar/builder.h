@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
+
 namespace nibble::engine::grammar {
 
 using ExprId = int32_t;
@@ -55,6 +57,9 @@ class Builder {
   RuleId AddRule(std::string name, bool apart = false);
   void SetBody(RuleId rule, ExprId body) { rules_[static_cast<size_t>(rule)].body = body; }
 
+  // INVALID_ARGUMENT where more was added than kMaxExpressionSize. Who adds more than a source says asks now and then.
+  absl::Status CheckSize() const;
+
   const Expression& expression(ExprId id) const { return expressions_[static_cast<size_t>(id)]; }
   const std::vector<Rule>& rules() const { return rules_; }
 
@@ -63,6 +68,7 @@ class Builder {
 
   std::vector<Expression> expressions_;
   std::vector<Rule> rules_;
+  int64_t size_ = 0;
 };
 
 }  // namespace nibble::engine::grammar

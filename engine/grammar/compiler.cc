@@ -72,6 +72,7 @@ absl::StatusOr<std::shared_ptr<const Grammar>> CompileWithin(const Constraint& c
   NIBBLE_RETURN_IF_ERROR(CheckSize(constraint));
   Builder builder;
   NIBBLE_ASSIGN_OR_RETURN(const RuleId root, Parse(constraint, &builder));
+  NIBBLE_RETURN_IF_ERROR(builder.CheckSize());
   return Grammar::Compile(builder, root, std::move(vocabulary));
 }
 

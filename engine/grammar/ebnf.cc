@@ -102,16 +102,27 @@ class Parser {
   }
 
   absl::StatusOr<ExprId> ParseAtom(int depth) {
+    NIBBLE_RETURN_IF_ERROR(builder_.CheckSize());
     if (reader_.Consume("(")) return ParseGroup(depth);
-    if (reader_.Consume(".")) return OneOf(CharacterSet::All(), Spelling::kPlain, &builder_);
-    if (reader_.Consume("[")) {
-      NIBBLE_ASSIGN_OR_RETURN(const CharacterSet set, reader_.ReadClass());
-      return OneOf(set, Spelling::kPlain, &builder_);
-    }
+    if (reader_.Peek() == '.' || reader_.Peek() == '[') return ParseSet();
     if (reader_.Peek() == '"' || reader_.Peek() == '\'') return ParseLiteral();
     const std::string_view name = ReadName();
     if (name.empty()) return reader_.Error("not understood");
     return builder_.Call(RuleNamed(name));
+  }
+
+  absl::StatusOr<ExprId> ParseSet() {
+    const std::string_view rest = reader_.rest();
+    const size_t begin = reader_.position();
+    CharacterSet set = CharacterSet::All();
+    if (!reader_.Consume(".")) {
+      reader_.Skip(1);
+      NIBBLE_ASSIGN_OR_RETURN(set, reader_.ReadClass());
+    }
+    // One expression for all places that say the same.
+    const auto [known, is_new] = sets_.try_emplace(rest.substr(0, reader_.position() - begin), -1);
+    if (is_new) known->second = OneOf(set, Spelling::kPlain, &builder_);
+    return known->second;
   }
 
   absl::StatusOr<ExprId> ParseGroup(int depth) {
@@ -159,6 +170,7 @@ class Parser {
   Builder& builder_;
   absl::flat_hash_map<std::string, RuleId> rules_;
   absl::flat_hash_set<RuleId> defined_;
+  absl::flat_hash_map<std::string_view, ExprId> sets_;  // by how they are written
 };
 
 }  // namespace

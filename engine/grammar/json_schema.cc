@@ -95,6 +95,7 @@ class Compiler {
   }
 
   absl::StatusOr<ExprId> Value(const Schema& schema) {
+    NIBBLE_RETURN_IF_ERROR(builder_.CheckSize());
     if (schema.json->is_boolean()) {
       if (schema.json->get<bool>()) return values_.Any();
       return schema.Error("nothing validates against false");

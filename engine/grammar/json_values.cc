@@ -19,7 +19,9 @@ JsonValues::JsonValues(Builder* builder)
       space_(builder->AddRule("white space", true)),
       string_(builder->AddRule("string", true)),
       integer_(builder->AddRule("integer", true)),
-      number_(builder->AddRule("number", true)) {
+      number_(builder->AddRule("number", true)),
+      character_(AnyJsonCharacter(builder)),
+      comma_(builder->Concat({builder->Literal(","), Space()})) {
   const ExprId blank = builder_.Alternate({builder_.Literal(" "), builder_.Literal("\t")});
   const ExprId line = builder_.Concat({builder_.Literal("\n"), builder_.Repeat(blank, 0, kMaxIndentation)});
   builder_.SetBody(space_, builder_.Alternate({builder_.Literal(" "), line}));
@@ -49,9 +51,7 @@ ExprId JsonValues::Quoted(ExprId content) {
   return builder_.Concat({builder_.Literal("\""), content, builder_.Literal("\"")});
 }
 
-ExprId JsonValues::StringOfLength(int64_t min, int64_t max) {
-  return Quoted(builder_.Repeat(AnyJsonCharacter(&builder_), min, max));
-}
+ExprId JsonValues::StringOfLength(int64_t min, int64_t max) { return Quoted(builder_.Repeat(character_, min, max)); }
 
 ExprId JsonValues::Whole() {
   const ExprId more = builder_.Repeat(Digit(), 0, kJsonDigits - 1);
@@ -129,7 +129,7 @@ ExprId JsonValues::Object(const std::vector<Member>& members) {
     const Member& member = members[static_cast<size_t>(i)];
     const ExprId name = builder_.Concat({JsonText(member.name, &builder_), builder_.Literal(":"), OptionalBlank()});
     edges.push_back({first(i), value(i), name});
-    edges.push_back({later(i), value(i), builder_.Concat({Comma(), name})});
+    edges.push_back({later(i), value(i), builder_.Concat({comma_, name})});
     edges.push_back({value(i), later(i + 1), member.value});
     if (member.required) continue;
     edges.push_back({first(i), first(i + 1), builder_.Empty()});
@@ -152,14 +152,18 @@ ExprId JsonValues::Array(const std::vector<ExprId>& prefix, std::optional<ExprId
   const int32_t closing = static_cast<int32_t>(chain) + 2, last = closing + 1;
   std::vector<Builder::Edge> edges = {{0, 1, builder_.Concat({builder_.Literal("["), Space()})},
                                       {closing, last, builder_.Literal("]")}};
+  ExprId more = -1;  // there may be many
+  if (items.has_value()) more = builder_.Concat({comma_, *items});
   for (int64_t i = 0; i <= chain; ++i) {
     const int32_t node = static_cast<int32_t>(i) + 1;
     if (i >= min) edges.push_back({node, closing, i == 0 ? builder_.Empty() : Space()});
     const bool at_loop = i == chain;
     if (at_loop && (max != kUnbounded || !items.has_value())) break;
     if ((max != kUnbounded && i >= max) || (i >= prefixed && !items.has_value())) break;
-    const ExprId item = i < prefixed ? prefix[static_cast<size_t>(i)] : *items;
-    edges.push_back({node, at_loop ? node : node + 1, i == 0 ? item : builder_.Concat({Comma(), item})});
+    ExprId item = more;
+    if (i < prefixed) item = prefix[static_cast<size_t>(i)];
+    if (i > 0 && i < prefixed) item = builder_.Concat({comma_, item});
+    edges.push_back({node, at_loop ? node : node + 1, item});
   }
   return builder_.Graph(last, std::move(edges));
 }
@@ -168,7 +172,7 @@ ExprId JsonValues::List(char open, char close, ExprId item, int64_t min, int64_t
   const ExprId begin = builder_.Concat({builder_.Literal(std::string(1, open)), Space()});
   const ExprId end = builder_.Literal(std::string(1, close));
   if (max == 0) return builder_.Concat({begin, end});
-  const ExprId more = builder_.Repeat(builder_.Concat({Comma(), item}), std::max<int64_t>(min - 1, 0),
+  const ExprId more = builder_.Repeat(builder_.Concat({comma_, item}), std::max<int64_t>(min - 1, 0),
                                       max == kUnbounded ? kUnbounded : max - 1);
   const ExprId items = builder_.Concat({item, more, Space()});
   return builder_.Concat({begin, min == 0 ? builder_.Optional(items) : items, end});

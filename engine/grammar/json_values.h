@@ -53,7 +53,6 @@ class JsonValues {
   RuleId AnyRule();
   ExprId Space() { return builder_.Optional(builder_.Call(space_)); }
   ExprId OptionalBlank() { return builder_.Optional(builder_.Literal(" ")); }
-  ExprId Comma() { return builder_.Concat({builder_.Literal(","), Space()}); }
   ExprId Digit() { return builder_.ByteRange('0', '9'); }
   ExprId Whole();  // the digits of a number before the point
   ExprId DigitsWithin(int64_t min, int64_t max);
@@ -63,6 +62,7 @@ class JsonValues {
   Builder& builder_;
   const RuleId space_, string_, integer_, number_;
   RuleId any_ = -1;
+  const ExprId character_, comma_;
 };
 
 }  // namespace nibble::engine::grammar

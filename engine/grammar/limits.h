@@ -11,6 +11,7 @@ inline constexpr size_t kMaxSourceBytes = 64 << 10;  // of a schema, an expressi
 inline constexpr int kMaxDepth = 64;                 // of groups in groups, values in values
 
 // Compiling.
+inline constexpr int64_t kMaxExpressionSize = 1 << 18;       // of all expressions, their parts and bytes, before copies
 inline constexpr int kMaxExpressionDepth = 512;              // what kMaxDepth nested constructs become
 inline constexpr int64_t kMaxNfaStates = 1 << 18;            // a copy for each use and repetition
 inline constexpr int64_t kMaxStates = 1 << 17;               // after making it deterministic

@@ -55,9 +55,13 @@ class Parser {
     return builder_.Concat(parts);
   }
 
-  ExprId Anything() { return builder_.Repeat(OneOf(CharacterSet::All(), spelling_, &builder_), 0, kUnbounded); }
+  ExprId Anything() {
+    if (anything_ < 0) anything_ = builder_.Repeat(OneOf(CharacterSet::All(), spelling_, &builder_), 0, kUnbounded);
+    return anything_;
+  }
 
   absl::StatusOr<ExprId> ParseAtom(int depth) {
+    NIBBLE_RETURN_IF_ERROR(builder_.CheckSize());
     if (reader_.Consume("(")) return ParseGroup(depth);
     const std::string_view rest = reader_.rest();
     const size_t begin = reader_.position();
@@ -127,6 +131,7 @@ class Parser {
   const Match match_;
   const Spelling spelling_;
   Builder& builder_;
+  ExprId anything_ = -1;                                // once it was asked for
   absl::flat_hash_map<std::string_view, ExprId> sets_;  // by how they are written
 };
 

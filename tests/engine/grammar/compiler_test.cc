@@ -90,6 +90,19 @@ TEST(Ebnf, Row11_DepthIsBounded) {
   EXPECT_TRUE(EbnfStatus(chain + "r3000 ::= \"a\"").ok());
 }
 
+TEST(Ebnf, Row10_ManySetsAreOneSetOrRefused) {
+  std::string same = "root ::=", different = "root ::=";
+  for (int i = 0; i < 9'000; ++i) same += " [^a].";
+  for (char32_t i = 0; i < 5'000; ++i) {
+    different += " [^";
+    AppendCharacter(0x4E00 + i, different);
+    different += "]";
+  }
+  EXPECT_TRUE(EbnfStatus("root ::= [^a] . [^b] .").ok());
+  EXPECT_EQ(EbnfStatus(same), absl::InvalidArgumentError("is too large: more than 262144 states"));
+  EXPECT_EQ(EbnfStatus(different), absl::InvalidArgumentError("is too large: more than 262144 parts"));
+}
+
 TEST(Compile, Row9_SourcesEndAtTheirLimit) {
   const std::string tail = "a";
   const std::string longest(kMaxSourceBytes - tail.size() - 4, ' ');

@@ -201,6 +201,19 @@ TEST(JsonSchema, Row10_WhatIsAskedForTwiceIsCompiledOnce) {
   EXPECT_FALSE(Matches(*both, R"({"a":null,"b":true})"));
 }
 
+TEST(JsonSchema, Row10_ManyLongListsAreRefusedBeforeTheyAreWrittenOut) {
+  std::string lists;
+  for (int i = 0; i < 1300; ++i) lists += R"({"prefixItems":[{}],"maxItems":100000},)";
+  lists.pop_back();
+  EXPECT_EQ(CompileBytes(Notation::kJsonSchema, R"({"anyOf":[)" + lists + "]}").status(),
+            absl::InvalidArgumentError("is too large: more than 262144 parts"));
+  // Nor is "any character" written out for every place where it is meant.
+  std::string alternatives = "a";
+  for (int i = 0; i < 30'000; ++i) alternatives += "|b";
+  EXPECT_EQ(CompileBytes(Notation::kJsonSchema, R"({"pattern":")" + alternatives + R"("})").status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST(JsonSchema, Row11_DepthIsBounded) {
   const auto nested = [](int depth) {  // arrays in arrays: each is two levels of JSON
     std::string schema = "true";
