@@ -70,7 +70,8 @@ constexpr Format kFormats[] = {
 
 class Compiler {
  public:
-  Compiler(const Json& document, Builder* builder) : document_(document), builder_(*builder), values_(builder) {}
+  Compiler(const Json& document, Builder* builder)
+      : document_(document), builder_(*builder), values_(builder), exclusion_(document) {}
 
   // Schemas that references point at are rules, compiled one after the other: recursion is as deep as the JSON is.
   absl::StatusOr<RuleId> Compile() {
@@ -139,7 +140,7 @@ class Compiler {
     if (!value.is_array() || value.empty()) return schema.Error(absl::StrCat(std::string(word), " must be a list"));
     if (word == "enum") return Values(schema, value);
     if (word == "allOf" && value.size() > 1) return schema.Error("allOf of more than one is not supported");
-    if (word == "oneOf") NIBBLE_RETURN_IF_ERROR(CheckExclusive(document_, schema, value));
+    if (word == "oneOf") NIBBLE_RETURN_IF_ERROR(exclusion_.Check(schema, value));
     std::vector<ExprId> branches;
     for (size_t i = 0; i < value.size(); ++i) {
       NIBBLE_ASSIGN_OR_RETURN(const ExprId branch,
@@ -322,6 +323,7 @@ class Compiler {
   const Json& document_;
   Builder& builder_;
   JsonValues values_;
+  Exclusion exclusion_;
   absl::flat_hash_map<const Json*, RuleId> rules_;
   std::vector<std::pair<Schema, RuleId>> wanted_;
 };

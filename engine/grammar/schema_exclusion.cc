@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
-#include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kvcache/base/status_macros.h"
@@ -13,78 +13,16 @@ namespace {
 constexpr const char* kTypes[] = {"object", "array", "string", "integer", "number", "boolean", "null"};
 constexpr size_t kMaxBranches = 256;  // of a oneOf: each is compared with each
 constexpr int kMaxReferences = 16;    // followed one after the other
+constexpr int64_t kMaxSteps = 1 << 22;
 
-const Json* Follow(const Json& document, const Json* schema) {
-  for (int i = 0; i < kMaxReferences && schema->is_object() && schema->contains("$ref"); ++i) {
-    const Json& reference = schema->at("$ref");
-    if (!reference.is_string()) break;
-    const absl::StatusOr<const Json*> target = Resolve(document, reference.get<std::string>());
-    if (!target.ok()) break;
-    schema = *target;
-  }
-  return schema;
-}
-
-// The scalars that a schema lists, as text, sorted. nullopt: it lists none, or others too.
-std::optional<std::vector<std::string>> Listed(const Json& schema) {
-  if (!schema.is_object()) return std::nullopt;
-  Json list;
-  if (schema.contains("const")) list = Json::array({schema.at("const")});
-  if (schema.contains("enum")) list = schema.at("enum");
-  if (!list.is_array()) return std::nullopt;
-  std::vector<std::string> values;
-  for (const Json& value : list) {
-    if (value.is_structured()) return std::nullopt;
-    values.push_back(value.is_number() ? Json(value.get<double>()).dump() : value.dump());  // 1 is 1.0
-  }
-  std::sort(values.begin(), values.end());
-  return values;
-}
-
-bool SharesNoValue(const Json& a, const Json& b) {
-  const auto listed_a = Listed(a), listed_b = Listed(b);
-  if (!listed_a.has_value() || !listed_b.has_value()) return false;
-  std::vector<std::string> common;
-  std::set_intersection(listed_a->begin(), listed_a->end(), listed_b->begin(), listed_b->end(),
-                        std::back_inserter(common));
-  return common.empty();
-}
-
-bool SharesNoType(const Json& a, const Json& b) {
-  const absl::StatusOr<std::vector<std::string>> types_a = TypesOf({&a, ""}), types_b = TypesOf({&b, ""});
-  if (!types_a.ok() || !types_b.ok()) return false;
-  for (const std::string& x : *types_a) {
-    for (const std::string& y : *types_b) {
+bool ShareNoType(const std::vector<std::string>& a, const std::vector<std::string>& b) {
+  if (a.empty() || b.empty()) return false;
+  for (const std::string& x : a) {
+    for (const std::string& y : b) {
       if (x == y || (x == "integer" && y == "number") || (x == "number" && y == "integer")) return false;
     }
   }
   return true;
-}
-
-// Whether both are objects and require a property whose listed values differ.
-bool DifferInATag(const Json& document, const Json& a, const Json& b) {
-  const absl::StatusOr<std::vector<std::string>> required_a = RequiredNames({&a, ""}),
-                                                 required_b = RequiredNames({&b, ""});
-  if (!required_a.ok() || !required_b.ok() || !a.contains("properties") || !b.contains("properties")) return false;
-  const Json &properties_a = a.at("properties"), &properties_b = b.at("properties");
-  if (!properties_a.is_object() || !properties_b.is_object()) return false;
-  for (const std::string& name : *required_a) {
-    const bool common = std::binary_search(required_b->begin(), required_b->end(), name) &&
-                        properties_a.contains(name) && properties_b.contains(name);
-    if (!common) continue;
-    const Json* x = Follow(document, &properties_a.at(name));
-    const Json* y = Follow(document, &properties_b.at(name));
-    if (SharesNoValue(*x, *y)) return true;
-  }
-  return false;
-}
-
-bool Exclude(const Json& document, const Json& a, const Json& b) {
-  if (!a.is_object() || !b.is_object()) return false;
-  if (SharesNoValue(a, b)) return true;
-  const bool typed = a.contains("type") && b.contains("type");
-  if (!typed) return false;
-  return SharesNoType(a, b) || (a.at("type") == "object" && b.at("type") == "object" && DifferInATag(document, a, b));
 }
 
 }  // namespace
@@ -129,11 +67,119 @@ absl::StatusOr<std::vector<std::string>> RequiredNames(const Schema& schema) {
   return names;
 }
 
-absl::Status CheckExclusive(const Json& document, const Schema& schema, const Json& branches) {
+const Json* Exclusion::FollowOnce(const Json* schema) {
+  const auto [known, is_new] = followed_.try_emplace(schema, schema);
+  if (!is_new) return known->second;
+  const Json& reference = schema->at("$ref");
+  if (!reference.is_string()) return schema;
+  const absl::StatusOr<const Json*> target = Resolve(document_, reference.get<std::string>());
+  if (target.ok()) known->second = *target;
+  return known->second;
+}
+
+const Json* Exclusion::Follow(const Json* schema) {
+  for (int i = 0; i < kMaxReferences && schema->is_object() && schema->contains("$ref"); ++i) {
+    schema = FollowOnce(schema);
+  }
+  return schema;
+}
+
+const Exclusion::Values* Exclusion::Listed(const Json& schema) {
+  const auto [known, is_new] = listed_.try_emplace(&schema);
+  if (!is_new || !schema.is_object()) return known->second.get();
+  const Json* first = nullptr;
+  size_t count = 0;
+  if (const auto found = schema.find("enum"); found != schema.end()) {
+    if (!found->is_array()) return nullptr;
+    count = found->size();
+    first = count == 0 ? nullptr : &(*found)[0];
+  } else if (const auto single = schema.find("const"); single != schema.end()) {
+    count = 1;
+    first = &*single;
+  } else {
+    return nullptr;
+  }
+  auto values = std::make_unique<Values>();
+  for (size_t i = 0; i < count; ++i) {
+    const Json& value = first[i];
+    if (value.is_structured()) return nullptr;
+    values->texts.push_back(value.is_number() ? Json(value.get<double>()).dump() : value.dump());  // 1 is 1.0
+    values->steps += 1 + static_cast<int64_t>(values->texts.back().size() / 16);
+  }
+  std::sort(values->texts.begin(), values->texts.end());
+  known->second = std::move(values);
+  return known->second.get();
+}
+
+std::vector<Exclusion::Tag> Exclusion::TagsOf(const Json& schema) {
+  std::vector<Tag> tags;
+  const absl::StatusOr<std::vector<std::string>> required = RequiredNames({&schema, ""});
+  const auto properties = schema.find("properties");
+  if (!required.ok() || properties == schema.end() || !properties->is_object()) return tags;
+  for (const auto& [name, property] : properties->items()) {
+    if (!std::binary_search(required->begin(), required->end(), name)) continue;
+    if (const Values* values = Listed(*Follow(&property)); values != nullptr) tags.push_back({name, values});
+  }
+  std::sort(tags.begin(), tags.end(), [](const Tag& a, const Tag& b) { return a.name < b.name; });
+  return tags;
+}
+
+// nullptr: no object.
+const Exclusion::Facts* Exclusion::FactsOf(const Json& schema) {
+  const auto [known, is_new] = facts_.try_emplace(&schema);
+  if (!is_new || !schema.is_object()) return known->second.get();
+  auto facts = std::make_unique<Facts>();
+  facts->listed = Listed(schema);
+  if (const auto type = schema.find("type"); type != schema.end()) {
+    facts->typed = true;
+    if (absl::StatusOr<std::vector<std::string>> types = TypesOf({&schema, ""}); types.ok()) facts->types = *types;
+    if (*type == "object") facts->tags = TagsOf(schema);
+  }
+  known->second = std::move(facts);
+  return known->second.get();
+}
+
+bool Exclusion::ShareNone(const Values* a, const Values* b) {
+  if (a == nullptr || b == nullptr) return false;
+  steps_ += a->steps + b->steps;
+  if (steps_ > kMaxSteps) return false;
+  auto x = a->texts.begin(), y = b->texts.begin();
+  while (x != a->texts.end() && y != b->texts.end()) {
+    const int order = x->compare(*y);
+    if (order == 0) return false;
+    order < 0 ? ++x : ++y;
+  }
+  return true;
+}
+
+// Whether both are objects and require a property whose listed values differ.
+bool Exclusion::DifferInATag(const Facts& a, const Facts& b) {
+  auto x = a.tags.begin(), y = b.tags.begin();
+  while (x != a.tags.end() && y != b.tags.end() && steps_ <= kMaxSteps) {
+    steps_ += 1 + static_cast<int64_t>(std::min(x->name.size(), y->name.size()) / 16);
+    const int order = x->name.compare(y->name);
+    if (order == 0 && ShareNone(x->values, y->values)) return true;
+    if (order <= 0) ++x;
+    if (order >= 0) ++y;
+  }
+  return false;
+}
+
+bool Exclusion::Exclude(const Facts& a, const Facts& b) {
+  ++steps_;
+  if (ShareNone(a.listed, b.listed)) return true;
+  if (!a.typed || !b.typed) return false;
+  return ShareNoType(a.types, b.types) || DifferInATag(a, b);
+}
+
+absl::Status Exclusion::Check(const Schema& schema, const Json& branches) {
   if (branches.size() > kMaxBranches) return schema.Error(absl::StrCat("oneOf of more than ", kMaxBranches));
-  for (size_t i = 0; i < branches.size(); ++i) {
+  std::vector<const Facts*> facts;
+  for (const Json& branch : branches) facts.push_back(FactsOf(*Follow(&branch)));
+  for (size_t i = 0; i < facts.size(); ++i) {
     for (size_t j = 0; j < i; ++j) {
-      if (Exclude(document, *Follow(document, &branches[i]), *Follow(document, &branches[j]))) continue;
+      if (facts[i] != nullptr && facts[j] != nullptr && Exclude(*facts[i], *facts[j])) continue;
+      if (steps_ > kMaxSteps) return schema.Error("oneOf: its branches list too much to be told apart");
       return schema.Error("oneOf is supported where its branches exclude each other; anyOf needs no such thing");
     }
   }

@@ -214,6 +214,24 @@ TEST(JsonSchema, Row10_ManyLongListsAreRefusedBeforeTheyAreWrittenOut) {
             absl::StatusCode::kInvalidArgument);
 }
 
+TEST(JsonSchema, Row10_TellingBranchesApartIsBounded) {
+  // 256 branches, each of which requires what lists thousands of values.
+  const auto one_of = [](int count, int values) {
+    std::string lists, branches;
+    for (int i = 0; i < values; ++i) lists += std::to_string(i) + ",";
+    lists.pop_back();
+    for (int i = 0; i < count; ++i) {
+      branches += R"({"type":"object","required":["a","b"],"properties":{"a":{"$ref":"#/e"},"b":{"const":)" +
+                  std::to_string(i) + "}}},";
+    }
+    branches.pop_back();
+    return CompileBytes(Notation::kJsonSchema, R"({"oneOf":[)" + branches + R"(],"e":{"enum":[)" + lists + "]}}")
+        .status();
+  };
+  EXPECT_TRUE(one_of(3, 3).ok()) << one_of(3, 3);
+  EXPECT_EQ(one_of(256, 7'000), absl::InvalidArgumentError("$: oneOf: its branches list too much to be told apart"));
+}
+
 TEST(JsonSchema, Row11_DepthIsBounded) {
   const auto nested = [](int depth) {  // arrays in arrays: each is two levels of JSON
     std::string schema = "true";
