@@ -11,6 +11,7 @@
 #include "engine/tools/inspect_delta.h"
 #include "engine/tools/inspect_line.h"
 #include "engine/weights/byte_reader.h"
+#include "engine/weights/fingerprint.h"
 #include "engine/weights/folder_hf.h"
 #include "engine/weights/gguf.h"
 #include "engine/weights/gguf_source.h"
@@ -147,6 +148,7 @@ absl::Status PrintModel(const absl::StatusOr<ModelFile>& model, std::ostream& ou
   NIBBLE_RETURN_IF_ERROR(model.status());
   PrintConfig(model->config, out);
   PrintTokenizer(model->tokenizer, out);
+  Line(out, "weights_sha256", ModelSha256(*model->weights));  // of which deltas and calibrations say that they are
   return absl::OkStatus();
 }
 

@@ -47,6 +47,7 @@ TEST_F(InspectTest, TellsAllOfARightFile) {
   EXPECT_THAT(out_.str(),
               AllOf(ContainsRegex("final_logit_softcap +30"), ContainsRegex("attention_logit_softcap +50")));
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("SentencePiece"), HasSubstr("bos 2 \"<bos>\", eos 1 \"<eos>\"")));
+  EXPECT_THAT(out_.str(), ContainsRegex("weights_sha256 +[0-9a-f]{64}"));
 }
 
 TEST_F(InspectTest, TellsTheChoicesOfAQuantizedFile) {
