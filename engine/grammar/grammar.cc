@@ -21,6 +21,18 @@ void ClearBit(int32_t id, absl::Span<uint64_t> mask) {
   mask[static_cast<size_t>(id) / 64] &= ~(uint64_t{1} << (id % 64));
 }
 
+// How many of `exits`, which are in preorder, lie one below the other.
+int64_t MostOnAPath(const TokenTrie& trie, absl::Span<const int32_t> exits) {
+  std::vector<int32_t> ends;
+  size_t most = 0;
+  for (const int32_t node : exits) {
+    while (!ends.empty() && ends.back() <= node) ends.pop_back();
+    ends.push_back(trie.nodes()[static_cast<size_t>(node)].end);
+    most = std::max(most, ends.size());
+  }
+  return static_cast<int64_t>(most);
+}
+
 // nullptr where it takes more than `max_steps`.
 std::shared_ptr<const StateMask> WorkOut(const TokenTrie& trie, int32_t state, int64_t max_steps,
                                          Simulation* simulation) {
@@ -34,7 +46,9 @@ std::shared_ptr<const StateMask> WorkOut(const TokenTrie& trie, int32_t state, i
   });
   if (!walk.finished) return nullptr;
   result->steps = simulation->steps() - before;
+  result->path_steps = walk.path_steps;
   result->exits = std::move(walk.exits);
+  result->exits_on_a_path = MostOnAPath(trie, result->exits);
   if (result->ids.size() * sizeof(int32_t) > trie.mask_words() * sizeof(uint64_t)) {
     result->words.resize(trie.mask_words());
     for (const int32_t id : result->ids) SetBit(id, absl::MakeSpan(result->words));
@@ -90,57 +104,59 @@ absl::Status Grammar::WarmUp() const {
 Matcher::Matcher(std::shared_ptr<const Grammar> grammar)
     : grammar_(std::move(grammar)),
       simulation_(grammar_->automaton()),
-      threads_({{grammar_->automaton().start(), -1}}) {}
+      threads_({{grammar_->automaton().start(), -1}}),
+      with_returns_(threads_) {}
 
 bool Matcher::Accept(int32_t token) {
   const std::string_view bytes = grammar_->trie().TokenBytes(token);
   const int64_t last_step = simulation_.steps() + kMaxReadSteps;
   for (const char byte : bytes) {
-    simulation_.Read(static_cast<uint8_t>(byte), &threads_);
+    simulation_.Read(static_cast<uint8_t>(byte), last_step, &threads_);
     if (threads_.empty() || simulation_.steps() > last_step || simulation_.stack_entries() > kMaxStackEntries) {
       return false;
     }
   }
-  return !bytes.empty();
+  const int64_t last_return = simulation_.steps() + kMaxReadSteps;
+  with_returns_ = simulation_.WithReturns(threads_, last_return);
+  return !bytes.empty() && simulation_.steps() <= last_return;
 }
 
-bool Matcher::CanEnd() { return simulation_.AtBottomEnd(simulation_.WithReturns(threads_)); }
-
-bool Matcher::CanGoOn() {
-  const std::vector<Thread> threads = simulation_.WithReturns(threads_);
+bool Matcher::CanGoOn() const {
   const auto goes_on = [this](const Thread& thread) { return !grammar_->automaton().OnlyEnds(thread.state); };
-  return std::any_of(threads.begin(), threads.end(), goes_on);
+  return std::any_of(with_returns_.begin(), with_returns_.end(), goes_on);
 }
 
 bool Matcher::FillMask(absl::Span<const int32_t> terminators, absl::Span<uint64_t> mask) {
   NIBBLE_CHECK(mask.size() == grammar_->trie().mask_words());
   std::fill(mask.begin(), mask.end(), 0);
-  const std::vector<Thread> threads = simulation_.WithReturns(threads_);
-  int64_t steps = kMaxMaskSteps, state_steps = kMaxStateMaskSteps;
-  for (const Thread& thread : threads) {
+  StepsLeft left = {.states = kMaxStateMaskSteps, .mask = kMaxMaskSteps, .read = kMaxReadSteps};
+  for (const Thread& thread : with_returns_) {
     const std::shared_ptr<const StateMask> state_mask = grammar_->MaskOf(thread.state, &simulation_);
-    if (state_mask == nullptr || !AddExits(thread, *state_mask, mask, &steps)) return false;
-    state_steps -= state_mask->steps;  // whoever took them: in any company alike
-    if (state_steps < 0) return false;
+    if (state_mask == nullptr || !AddExits(thread, *state_mask, mask, &left)) return false;
+    left.states -= state_mask->steps;  // whoever took them: in any company alike
+    left.read -= state_mask->path_steps;
+    if (left.states < 0 || left.read < 0) return false;
     for (size_t i = 0; i < state_mask->words.size(); ++i) mask[i] |= state_mask->words[i];
     for (const int32_t id : state_mask->ids) SetBit(id, mask);
   }
-  const bool can_end = simulation_.AtBottomEnd(threads);
+  const bool can_end = CanEnd();
   for (const int32_t id : terminators) can_end ? SetBit(id, mask) : ClearBit(id, mask);
   return true;
 }
 
 // The tokens that leave the thread's rule and go on with what its callers allow.
-bool Matcher::AddExits(const Thread& thread, const StateMask& state_mask, absl::Span<uint64_t> mask, int64_t* steps) {
+bool Matcher::AddExits(const Thread& thread, const StateMask& state_mask, absl::Span<uint64_t> mask, StepsLeft* left) {
   if (thread.origin < 0 || state_mask.exits.empty()) return true;
   std::vector<Thread> callers;
   simulation_.AppendCallers(thread, &callers);
   const TokenTrie& trie = grammar_->trie();
   const int64_t before = simulation_.steps();
-  const auto walk = simulation_.Walk(trie, state_mask.exits, callers, false, *steps, [&](const TokenTrie::Node& node) {
-    for (int i = 0; i < node.num_tokens; ++i) SetBit(trie.ids()[static_cast<size_t>(node.first_token + i)], mask);
-  });
-  *steps -= simulation_.steps() - before;
+  const auto walk =
+      simulation_.Walk(trie, state_mask.exits, callers, false, left->mask, [&](const TokenTrie::Node& node) {
+        for (int i = 0; i < node.num_tokens; ++i) SetBit(trie.ids()[static_cast<size_t>(node.first_token + i)], mask);
+      });
+  left->mask -= simulation_.steps() - before;
+  left->read -= walk.path_steps * state_mask.exits_on_a_path;
   return walk.finished;
 }
 

@@ -27,6 +27,8 @@ struct StateMask {
   std::vector<uint64_t> words;  // or a bit for each id
   std::vector<int32_t> exits;   // nodes of the trie where the rule may end and a token goes on
   int64_t steps = 0;            // that finding it took
+  int64_t path_steps = 0;       // that reading one of its tokens takes, at most
+  int64_t exits_on_a_path = 0;  // exits below exits below exits: a token passes so many at most
   size_t bytes() const;
 };
 
@@ -70,22 +72,26 @@ class Matcher {
  public:
   explicit Matcher(std::shared_ptr<const Grammar> grammar);
 
-  // False: the grammar does not allow the token here, and the matcher is of no more use.
+  // False: the grammar does not allow the token here, or reading it takes more steps than limits.h allows, which no
+  // token of a mask does but where very many rules end behind it. The matcher is of no more use.
   bool Accept(int32_t token);
   // Whether the answer may end here. Whether it may go on. One of the two is always true.
-  bool CanEnd();
-  bool CanGoOn();
+  bool CanEnd() const { return simulation_.AtBottomEnd(with_returns_); }
+  bool CanGoOn() const;
   // Sets the bits of the ids that may come next, [(vocab_size + 63) / 64]: tokens that keep the answer within the
   // grammar, and `terminators` where it may end, which never count as text. False, a function of the grammar and the
   // tokens as well: it takes, or once took, more steps than limits.h allows.
   bool FillMask(absl::Span<const int32_t> terminators, absl::Span<uint64_t> mask);
 
  private:
-  bool AddExits(const Thread& thread, const StateMask& state_mask, absl::Span<uint64_t> mask, int64_t* steps);
+  struct StepsLeft {
+    int64_t states, mask, read;
+  };
+  bool AddExits(const Thread& thread, const StateMask& state_mask, absl::Span<uint64_t> mask, StepsLeft* left);
 
   const std::shared_ptr<const Grammar> grammar_;
   Simulation simulation_;
-  std::vector<Thread> threads_;
+  std::vector<Thread> threads_, with_returns_;
 };
 
 }  // namespace nibble::engine::grammar

@@ -24,7 +24,7 @@ inline constexpr int64_t kMaxAlikeSteps = int64_t{1} << 26;  // transitions look
 // Matching.
 inline constexpr int64_t kMaxStateMaskSteps = int64_t{1} << 23;  // to learn what the states of a place allow
 inline constexpr int64_t kMaxMaskSteps = int64_t{1} << 21;       // for one token's mask, beside that
-inline constexpr int64_t kMaxReadSteps = int64_t{1} << 18;       // to read one token
+inline constexpr int64_t kMaxReadSteps = int64_t{1} << 18;       // to read one token; a mask has none that takes more
 inline constexpr size_t kMaxStackEntries = 1 << 17;              // of one answer's calls in progress
 
 }  // namespace nibble::engine::grammar

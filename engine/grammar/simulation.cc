@@ -1,6 +1,11 @@
 #include "engine/grammar/simulation.h"
 
 namespace nibble::engine::grammar {
+namespace {
+
+constexpr int kLookedThrough = 16;  // one by one
+
+}  // namespace
 
 void Simulation::Step(size_t begin, size_t end, int byte_class, std::vector<Thread>* out) {
   steps_ += static_cast<int64_t>(end - begin);
@@ -11,11 +16,10 @@ void Simulation::Step(size_t begin, size_t end, int byte_class, std::vector<Thre
 }
 
 bool Simulation::IsInPool(const Thread& thread, size_t begin) {
-  constexpr size_t kLookedThrough = 16;
   const auto key = [](const Thread& t) {
     return uint64_t{static_cast<uint32_t>(t.state)} << 32 | static_cast<uint32_t>(t.origin);
   };
-  if (pool_.size() - begin > kLookedThrough) {
+  if (pool_.size() - begin > size_t{kLookedThrough}) {
     if (seen_.empty()) {
       for (size_t i = begin; i < pool_.size(); ++i) seen_.insert(key(pool_[i]));
     }
@@ -43,7 +47,9 @@ bool Simulation::Close(absl::Span<const Thread> kernel) {
   }
   for (const Thread& thread : kernel) AddToPool(thread, begin);
   bool ended_at_bottom = false;
-  for (size_t i = begin; i < pool_.size(); ++i) ended_at_bottom |= Expand(i, begin, first_new_origin);
+  for (size_t i = begin; i < pool_.size() && !TookTooLong(); ++i) {
+    ended_at_bottom |= Expand(i, begin, first_new_origin);
+  }
   seen_.clear();
   return ended_at_bottom;
 }
@@ -54,13 +60,17 @@ bool Simulation::Expand(size_t index, size_t begin, size_t first_new_origin) {
   for (const Automaton::Call& call : automaton_.Calls(thread.state)) Begin(call, thread, begin, first_new_origin);
   if (!automaton_.Accepts(thread.state)) return false;
   if (thread.origin < 0) return true;
-  for (int32_t i = origins_[static_cast<size_t>(thread.origin)].first_caller; i >= 0;) {
+  AddCallersToPool(thread, begin);
+  return false;
+}
+
+void Simulation::AddCallersToPool(const Thread& thread, size_t begin) {
+  for (int32_t i = origins_[static_cast<size_t>(thread.origin)].first_caller; i >= 0 && !TookTooLong();) {
     const Caller caller = callers_[static_cast<size_t>(i)];
     AddToPool({caller.back_to, caller.origin}, begin);
     i = caller.next;
     ++steps_;
   }
-  return false;
 }
 
 void Simulation::Begin(const Automaton::Call& call, const Thread& caller, size_t begin, size_t first_new_origin) {
@@ -68,10 +78,12 @@ void Simulation::Begin(const Automaton::Call& call, const Thread& caller, size_t
   // Who would only end after the call need not be come back to.
   if (automaton_.OnlyEnds(call.back_to)) return AddToPool({call.start, caller.origin}, begin);
   const size_t origin = OriginHere(call.rule, first_new_origin);
-  for (int32_t i = origins_[origin].first_caller; i >= 0; i = callers_[static_cast<size_t>(i)].next) {
+  // Who is there twice is only come back to twice, in vain: not worth looking through them all.
+  int looked_through = 0;
+  for (int32_t i = origins_[origin].first_caller; i >= 0 && looked_through < kLookedThrough; ++looked_through) {
     const Caller& known = callers_[static_cast<size_t>(i)];
     if (known.back_to == call.back_to && known.origin == caller.origin) return;
-    ++steps_;
+    i = known.next;
   }
   callers_.push_back({call.back_to, caller.origin, origins_[origin].first_caller});
   origins_[origin].first_caller = static_cast<int32_t>(callers_.size()) - 1;
@@ -93,7 +105,8 @@ void Simulation::Drop(const Frame& frame) {
   callers_.resize(frame.callers);
 }
 
-void Simulation::Read(uint8_t byte, std::vector<Thread>* threads) {
+void Simulation::Read(uint8_t byte, int64_t last_step, std::vector<Thread>* threads) {
+  last_step_ = last_step;
   const Frame frame = {pool_.size(), origins_.size(), callers_.size()};
   Close(*threads);
   threads->clear();
@@ -104,15 +117,13 @@ void Simulation::Read(uint8_t byte, std::vector<Thread>* threads) {
   if (!keeps_calls) Drop(frame);
 }
 
-std::vector<Thread> Simulation::WithReturns(absl::Span<const Thread> threads) {
+std::vector<Thread> Simulation::WithReturns(absl::Span<const Thread> threads, int64_t last_step) {
+  last_step_ = last_step;
   for (const Thread& thread : threads) AddToPool(thread, 0);
-  std::vector<Thread> callers;
-  for (size_t i = 0; i < pool_.size(); ++i) {
+  for (size_t i = 0; i < pool_.size() && !TookTooLong(); ++i) {
+    ++steps_;
     const Thread thread = pool_[i];
-    if (!automaton_.Accepts(thread.state) || thread.origin < 0) continue;
-    callers.clear();
-    AppendCallers(thread, &callers);
-    for (const Thread& caller : callers) AddToPool(caller, 0);
+    if (automaton_.Accepts(thread.state) && thread.origin >= 0) AddCallersToPool(thread, 0);
   }
   seen_.clear();
   std::vector<Thread> result;

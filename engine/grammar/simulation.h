@@ -9,6 +9,7 @@
 #ifndef NIBBLE_ENGINE_GRAMMAR_SIMULATION_H_
 #define NIBBLE_ENGINE_GRAMMAR_SIMULATION_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -29,10 +30,11 @@ class Simulation {
   explicit Simulation(const Automaton& automaton)
       : automaton_(automaton), last_origin_(static_cast<size_t>(automaton.num_rules())) {}
 
-  // Replaces `threads` by those that have read one more byte. Steps are one for each thread looked at.
-  void Read(uint8_t byte, std::vector<Thread>* threads);
-  // `threads` and those that they become where a rule ends, each once.
-  std::vector<Thread> WithReturns(absl::Span<const Thread> threads);
+  // Replaces `threads` by those that have read one more byte. Steps are one for each thread, call and caller looked at;
+  // where they come to be more than `last_step` in all, it stops, and what it leaves is of no use.
+  void Read(uint8_t byte, int64_t last_step, std::vector<Thread>* threads);
+  // `threads` and those that they become where a rule ends, each once. Stops as Read.
+  std::vector<Thread> WithReturns(absl::Span<const Thread> threads, int64_t last_step);
   // The callers of the thread's rule, past its end. REQUIRES: thread.origin >= 0.
   void AppendCallers(const Thread& thread, std::vector<Thread>* out) const;
   // Whether a thread's rule may end here with nobody to come back to.
@@ -41,6 +43,7 @@ class Simulation {
   struct WalkResult {
     bool finished = true;        // false: `max_steps` were not enough
     std::vector<int32_t> exits;  // nodes with more below where a rule at the bottom ended
+    int64_t path_steps = 0;      // that the way to one node reached took, at most
   };
   // Walks what lies below `roots` (nodes of the trie) as far as `threads`, standing at each root, can read it, and
   // calls sink(node) at each node reached. Exits are gathered where `wants_exits`.
@@ -63,13 +66,16 @@ class Simulation {
   struct Frame {
     size_t begin;  // in pool_
     size_t origins, callers;
+    int64_t path_steps = 0;  // that it took to get here
   };
 
-  // Appends to pool_, from `begin` on, what `kernel` becomes before the next byte: calls begun, ended rules left. True
-  // where a rule at the bottom ended.
+  bool TookTooLong() const { return steps_ > last_step_; }
+  // Appends to pool_, from `begin` on, what `kernel` becomes before the next byte: calls begun, ended rules left; only
+  // a part of it where that takes too long. True where a rule at the bottom ended.
   bool Close(absl::Span<const Thread> kernel);
   bool Expand(size_t thread, size_t begin, size_t first_new_origin);
   void Begin(const Automaton::Call& call, const Thread& caller, size_t begin, size_t first_new_origin);
+  void AddCallersToPool(const Thread& thread, size_t begin);
   size_t OriginHere(RuleId rule, size_t first_new_origin);
   void AddToPool(Thread thread, size_t begin);
   bool IsInPool(const Thread& thread, size_t begin);
@@ -85,7 +91,7 @@ class Simulation {
   std::vector<uint32_t> last_origin_;   // by rule: its latest origin, where it is still there
   std::vector<Frame> frames_;
   std::vector<Thread> kernel_;
-  int64_t steps_ = 0;
+  int64_t steps_ = 0, last_step_ = 0;
 };
 
 template <typename Sink>
@@ -94,10 +100,12 @@ Simulation::WalkResult Simulation::Walk(const TokenTrie& trie, absl::Span<const 
                                         const Sink& sink) {
   WalkResult result;
   const absl::Span<const TokenTrie::Node> nodes = trie.nodes();
-  const int64_t last_step = steps_ + max_steps;
+  int64_t before = steps_;
+  last_step_ = steps_ + max_steps;
   frames_.assign(1, {pool_.size(), origins_.size(), callers_.size()});
   const Frame bottom = frames_[0];
   Close(threads);
+  frames_[0].path_steps = steps_ - before;
   for (const int32_t root : roots) {
     const int32_t root_depth = nodes[static_cast<size_t>(root)].depth;
     int32_t i = root + 1;
@@ -109,8 +117,9 @@ Simulation::WalkResult Simulation::Walk(const TokenTrie& trie, absl::Span<const 
         frames_.resize(depth);
       }
       kernel_.clear();
+      const int64_t path_steps = frames_.back().path_steps + static_cast<int64_t>(pool_.size() - frames_.back().begin);
       Step(frames_.back().begin, pool_.size(), automaton_.ClassOf(node.byte), &kernel_);
-      if (steps_ > last_step) {
+      if (TookTooLong()) {
         result.finished = false;
         Drop(bottom);
         return result;
@@ -120,9 +129,12 @@ Simulation::WalkResult Simulation::Walk(const TokenTrie& trie, absl::Span<const 
         continue;
       }
       sink(node);
+      result.path_steps = std::max(result.path_steps, path_steps);
       if (node.end > i + 1) {
-        frames_.push_back({pool_.size(), origins_.size(), callers_.size()});
+        frames_.push_back({pool_.size(), origins_.size(), callers_.size(), path_steps});
+        before = steps_;
         if (Close(kernel_) && wants_exits) result.exits.push_back(i);
+        frames_.back().path_steps += steps_ - before;
       }
       ++i;
     }

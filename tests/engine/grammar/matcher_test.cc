@@ -8,6 +8,7 @@
 
 #include "engine/grammar/alike_states.h"
 #include "engine/grammar/grammar.h"
+#include "tests/engine/grammar/byte_vocabulary.h"
 #include "tests/engine/grammar/twin.h"
 
 namespace nibble::engine::grammar {
@@ -197,6 +198,27 @@ TEST(Matcher, AStackOfCallsEndsAtItsLimit) {
   while (accepted < 1'000'000 && matcher.Accept(1)) ++accepted;
   EXPECT_GT(accepted, 50'000);
   EXPECT_LT(accepted, 1'000'000);
+}
+
+// 500 rules are called at one place by as many as there were letters.
+TEST(Matcher, Row10_ManyWaysToReadATextAreBounded) {
+  std::string source = "root ::= \"a\"* r \"z\"\nr ::= \"a\"* \"xb\" (";
+  for (int i = 0; i < 500; ++i) source += (i == 0 ? "s" : " | s") + std::to_string(i);
+  source += ") \"y\"\n";
+  for (int i = 0; i < 500; ++i) {
+    const std::string name = "s" + std::to_string(i);
+    source += name + " ::= \"c\" " + name + " \"c\" | \"d\"\n";
+  }
+  const auto grammar = CompileBytes(Notation::kEbnf, source);
+  ASSERT_TRUE(grammar.ok()) << grammar.status();
+  const auto reads = [&](size_t letters) {
+    Matcher matcher(*grammar);
+    bool reads = true;
+    for (const char byte : std::string(letters, 'a') + "xbcd") reads = reads && matcher.Accept(byte);
+    return reads;
+  };
+  EXPECT_TRUE(reads(100));
+  EXPECT_FALSE(reads(700));
 }
 
 TEST(AlikeStates, ABoundedRepetitionHasAsManyKindsAsATokenHasBytes) {
