@@ -64,16 +64,23 @@ class Determinizer {
     return place->second;
   }
 
+  bool TookTooLong() const { return steps_ > kMaxCompileSteps; }
+
+  absl::Status CheckLimits() const {
+    const int64_t num_states = static_cast<int64_t>(kernels_.size());
+    const bool within = num_states <= kMaxStates && num_states * result_.num_classes_ <= kMaxTableEntries;
+    if (within && !TookTooLong()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("needs too many states: at most ", kMaxStates, ", ",
+                                                   kMaxTableEntries, " transitions and ", kMaxCompileSteps,
+                                                   " steps to find them"));
+  }
+
   absl::Status Expand(int32_t state) {
-    if (static_cast<int64_t>(kernels_.size()) > kMaxStates ||
-        static_cast<int64_t>(kernels_.size()) * result_.num_classes_ > kMaxTableEntries || steps_ > kMaxCompileSteps) {
-      return absl::InvalidArgumentError(absl::StrCat("needs too many states: at most ", kMaxStates, ", ",
-                                                     kMaxTableEntries, " transitions and ", kMaxCompileSteps,
-                                                     " steps to find them"));
-    }
+    NIBBLE_RETURN_IF_ERROR(CheckLimits());
     const RuleId rule = rules_[static_cast<size_t>(state)];
     std::map<RuleId, StateSet> calls;
     GatherTargets(state, &calls);
+    NIBBLE_RETURN_IF_ERROR(CheckLimits());  // or else something may be missing
     result_.accepts_.push_back(seen_in_[static_cast<size_t>(nfa_.rules[static_cast<size_t>(rule)].accept)] == state);
     for (StateSet& targets : targets_) {
       result_.next_.push_back(targets.empty() ? -1 : StateOf(std::exchange(targets, {}), rule));
@@ -85,15 +92,16 @@ class Determinizer {
     return absl::OkStatus();
   }
 
-  // Where the state's set goes, by class of byte (targets_) and by call.
+  // Where the state's set goes, by class of byte (targets_) and by call; a part of it where that takes too long.
   void GatherTargets(int32_t state, std::map<RuleId, StateSet>* calls) {
     StateSet todo = *kernels_[static_cast<size_t>(state)];
-    while (!todo.empty()) {
+    while (!todo.empty() && !TookTooLong()) {
       const int32_t from = todo.back();
       todo.pop_back();
       if (std::exchange(seen_in_[static_cast<size_t>(from)], state) == state) continue;
       ++steps_;
       for (const Nfa::Edge& edge : nfa_.EdgesOf(from)) {
+        if (TookTooLong()) return;
         ++steps_;
         if (edge.label == Nfa::Label::kNothing) todo.push_back(edge.to);
         if (edge.label == Nfa::Label::kBytes) AddTarget(edge);

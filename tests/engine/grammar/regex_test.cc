@@ -8,6 +8,7 @@
 #include <random>
 #include <string>
 
+#include "absl/strings/str_format.h"
 #include "tests/engine/grammar/byte_vocabulary.h"
 
 namespace nibble::engine::grammar {
@@ -137,6 +138,17 @@ TEST(Regex, Row10_NoBacktrackingNoExplosion) {
        {"(a|b)*a(a|b){30}", "((a{1,1000}){1,1000}){1,1000}", "(.{1,300}a){1,300}", "a{99999}{1}"}) {
     EXPECT_EQ(CompileBytes(Notation::kRegex, pattern).status().code(), absl::StatusCode::kInvalidArgument) << pattern;
   }
+}
+
+// One state alone has a hundred million transitions.
+TEST(Regex, Row10_OneStateMayNotTakeTooLong) {
+  std::string set = "[\\x00-\\x7f]";
+  for (int i = 1; i < 900; ++i) set += "|[\\x00-\\x7f]";
+  std::string pattern = "(?:(?:" + set + ")?){1000}";  // and 64 letters, so that there are as many classes of bytes
+  for (char letter = '0'; letter < 'p'; ++letter) pattern += absl::StrFormat("|\\x%02x", letter);
+  EXPECT_EQ(CompileBytes(Notation::kRegex, pattern).status(),
+            absl::InvalidArgumentError("needs too many states: at most 131072, 4194304 transitions and 8388608 steps "
+                                       "to find them"));
 }
 
 TEST(Regex, Row11_GroupsNestToTheLimit) {
