@@ -43,7 +43,7 @@ std::vector<int32_t> AlikeStates(const Automaton& automaton, int bytes) {
   size_t kinds = 0;
   int64_t steps = 0;
   for (int round = 0; round < bytes; ++round) {
-    steps += int64_t{num_states} * (automaton.num_classes() + 4);
+    steps += int64_t{num_states} * (automaton.num_classes() + 4) + 2 * automaton.num_calls();
     if (steps > kMaxAlikeSteps) return own;
     absl::flat_hash_map<Signature, int32_t> first;
     std::vector<int32_t> refined;

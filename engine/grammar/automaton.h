@@ -44,6 +44,7 @@ class Automaton {
     const size_t first = first_call_[static_cast<size_t>(state)];
     return absl::MakeConstSpan(calls_).subspan(first, first_call_[static_cast<size_t>(state) + 1] - first);
   }
+  int64_t num_calls() const { return static_cast<int64_t>(calls_.size()); }  // of all states
   // Whether the state's rule can do nothing but end here: who would come back to it may skip it.
   bool OnlyEnds(int32_t state) const { return only_ends_[static_cast<size_t>(state)] != 0; }
   size_t bytes() const;

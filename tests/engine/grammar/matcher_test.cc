@@ -237,5 +237,24 @@ TEST(AlikeStates, ABoundedRepetitionHasAsManyKindsAsATokenHasBytes) {
   EXPECT_EQ(kinds(1000), 501u);
 }
 
+TEST(AlikeStates, Row10_CallsCount) {
+  Builder builder;
+  const RuleId root = builder.AddRule("root");
+  std::vector<ExprId> calls;
+  for (int i = 0; i < 500; ++i) {
+    const RuleId rule = builder.AddRule("rule", true);
+    builder.SetBody(rule, builder.Literal("b"));
+    calls.push_back(builder.Call(rule));
+  }
+  const ExprId part = builder.Concat({builder.Literal("a"), builder.Alternate(calls)});
+  builder.SetBody(root, builder.Repeat(part, 1000, 1000));
+  const auto automaton = Automaton::Compile(builder, root, MakeVocabulary()->trie.single_bytes());
+  ASSERT_TRUE(automaton.ok()) << automaton.status();
+  ASSERT_EQ(automaton->num_calls(), 500'000);
+  // More rounds over half a million calls than there are steps for: every state is for itself.
+  const std::vector<int32_t> alike = AlikeStates(*automaton, 1000);
+  for (size_t state = 0; state < alike.size(); ++state) ASSERT_EQ(alike[state], static_cast<int32_t>(state));
+}
+
 }  // namespace
 }  // namespace nibble::engine::grammar
