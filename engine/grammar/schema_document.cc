@@ -1,6 +1,7 @@
 #include "engine/grammar/schema_document.h"
 
 #include <charconv>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -11,6 +12,7 @@ namespace nibble::engine::grammar {
 namespace {
 
 constexpr int64_t kMaxCount = 100'000;
+constexpr size_t kMaxPathBytes = 200;
 
 }  // namespace
 
@@ -20,7 +22,13 @@ const Json* Schema::Find(std::string_view word) const {
 }
 
 Schema Schema::Below(std::string_view word, const Json& value) const {
-  return {&value, absl::StrCat(path, ".", std::string(word))};
+  std::string below = absl::StrCat(path, ".", std::string(word));
+  if (below.size() > kMaxPathBytes) {
+    size_t begin = below.size() - kMaxPathBytes;
+    while (begin < below.size() && (below[begin] & 0xC0) == 0x80) ++begin;  // not in the middle of a character
+    below = absl::StrCat("…", below.substr(begin));
+  }
+  return {&value, std::move(below)};
 }
 
 absl::Status Schema::Error(std::string_view message) const {

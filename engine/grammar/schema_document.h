@@ -18,7 +18,7 @@ using Json = nlohmann::ordered_json;
 // A schema and its place, for messages. A view: the document must live.
 struct Schema {
   const Json* json;
-  std::string path;  // "$.properties.age"
+  std::string path;  // "$.properties.age"; the end of it, where it is long: every rule has one
 
   // nullptr where there is no such word.
   const Json* Find(std::string_view word) const;

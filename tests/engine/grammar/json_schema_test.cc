@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/grammar/schema_document.h"
 #include "tests/engine/grammar/byte_vocabulary.h"
 
 namespace nibble::engine::grammar {
@@ -176,6 +177,12 @@ TEST(JsonSchema, Row9_LongNamesDoNotFillMessages) {
   const auto grammar = CompileBytes(Notation::kJsonSchema, R"({"properties":{")" + name + R"(":{"type":1}}})");
   EXPECT_EQ(grammar.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_LT(grammar.status().message().size(), 500u);
+  // Nor is a long name kept for every rule below it.
+  const Json item = Json::object(), value = Json::object();
+  Schema schema = {&value, "$"};
+  for (int i = 0; i < 100; ++i) schema = schema.Below("é" + name, item);
+  EXPECT_LE(schema.path.size(), 203u);
+  EXPECT_EQ(Schema({&value, "$"}).Below("aé" + std::string(199, 'n'), item).path, "…" + std::string(199, 'n'));
 }
 
 TEST(JsonSchema, Row10_ManyStatesAreRefused) {
