@@ -72,9 +72,15 @@ class Parser {
     return known->second;
   }
 
+  // What '.' is not. A schema's patterns are ECMA-262's.
+  CharacterSet LineEnds() const {
+    if (spelling_ == Spelling::kPlain) return CharacterSet({{'\n', '\n'}});
+    return CharacterSet({{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}});
+  }
+
   absl::StatusOr<CharacterSet> ReadSet() {
     if (reader_.Consume("[")) return reader_.ReadClass();
-    if (reader_.Consume(".")) return CharacterSet({{'\n', '\n'}}).Complement();
+    if (reader_.Consume(".")) return LineEnds().Complement();
     if (reader_.Consume("\\")) return reader_.ReadEscape();
     switch (reader_.Peek()) {
       case '^':
