@@ -4,6 +4,7 @@
 #define NIBBLE_ENGINE_GRAMMAR_BYTE_LRU_H_
 
 #include <cstddef>
+#include <iterator>
 #include <list>
 #include <memory>
 #include <utility>
@@ -30,6 +31,7 @@ class ByteLru {
   // Keeps `value` and returns it, or the one that another thread put there first. A value larger than the capacity is
   // not kept.
   std::shared_ptr<const Value> Insert(const Key& key, std::shared_ptr<const Value> value, size_t bytes) {
+    std::list<Entry> dropped;  // outlives the lock: values may take long to destroy
     MutexLock lock(&mu_);
     if (const auto found = entries_.find(key); found != entries_.end()) return found->second->value;
     if (bytes > capacity_bytes_) return value;
@@ -39,7 +41,7 @@ class ByteLru {
     while (bytes_ > capacity_bytes_) {
       bytes_ -= order_.back().bytes;
       entries_.erase(order_.back().key);
-      order_.pop_back();
+      dropped.splice(dropped.begin(), order_, std::prev(order_.end()));
     }
     return value;
   }

@@ -155,6 +155,21 @@ TEST(CompilerCache, Row12_HoldsSoManyBytesAndNoMore) {
   EXPECT_GT(compiler.cached_bytes(), size_t{200} << 10);
 }
 
+// A value that asks the cache while it is destroyed: under the lock it would wait for itself.
+struct Asks {
+  const ByteLru<int, Asks>* cache;
+  ~Asks() { EXPECT_LE(cache->bytes(), 10u); }
+};
+
+TEST(ByteLru, DropsValuesOutsideItsLock) {
+  ByteLru<int, Asks> cache(10);
+  for (int i = 0; i < 10; ++i) cache.Insert(i, std::make_shared<Asks>(&cache), 6);
+  EXPECT_EQ(cache.Find(0), nullptr);
+  EXPECT_NE(cache.Find(9), nullptr);
+  cache.Insert(10, nullptr, 10);  // none of them outlives the cache
+  EXPECT_EQ(cache.Find(9), nullptr);
+}
+
 TEST(CompilerCache, EqualRequestsShareOneGrammar) {
   const auto tokenizer = Tokenizer::Create(ByteTokens());
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
