@@ -112,10 +112,10 @@ bool Matcher::Accept(int32_t token) {
   const int64_t last_step = simulation_.steps() + kMaxReadSteps;
   for (const char byte : bytes) {
     simulation_.Read(static_cast<uint8_t>(byte), last_step, &threads_);
-    if (threads_.empty() || simulation_.steps() > last_step || simulation_.stack_entries() > kMaxStackEntries) {
-      return false;
-    }
+    if (threads_.empty() || simulation_.steps() > last_step) return false;
   }
+  simulation_.DropFinishedCalls(&threads_);
+  if (simulation_.stack_entries() > kMaxStackEntries) return false;
   const int64_t last_return = simulation_.steps() + kMaxReadSteps;
   with_returns_ = simulation_.WithReturns(threads_, last_return);
   return !bytes.empty() && simulation_.steps() <= last_return;

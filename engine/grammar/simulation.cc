@@ -1,5 +1,9 @@
 #include "engine/grammar/simulation.h"
 
+#include <utility>
+
+#include "engine/grammar/limits.h"
+
 namespace nibble::engine::grammar {
 namespace {
 
@@ -115,6 +119,49 @@ void Simulation::Read(uint8_t byte, int64_t last_step, std::vector<Thread>* thre
   for (const Thread& thread : *threads) keeps_calls |= thread.origin >= static_cast<int32_t>(frame.origins);
   pool_.resize(frame.begin);
   if (!keeps_calls) Drop(frame);
+}
+
+std::vector<bool> Simulation::Reached(absl::Span<const Thread> threads) const {
+  std::vector<bool> reached(origins_.size());
+  std::vector<int32_t> todo;
+  const auto reach = [&](int32_t origin) {
+    if (origin < 0 || reached[static_cast<size_t>(origin)]) return;
+    reached[static_cast<size_t>(origin)] = true;
+    todo.push_back(origin);
+  };
+  for (const Thread& thread : threads) reach(thread.origin);
+  while (!todo.empty()) {
+    int32_t i = origins_[static_cast<size_t>(todo.back())].first_caller;
+    todo.pop_back();
+    for (; i >= 0; i = callers_[static_cast<size_t>(i)].next) reach(callers_[static_cast<size_t>(i)].origin);
+  }
+  return reached;
+}
+
+void Simulation::DropFinishedCalls(std::vector<Thread>* threads) {
+  if (stack_entries() <= std::min(drop_above_, kMaxStackEntries)) return;
+  const std::vector<bool> reached = Reached(*threads);
+  std::vector<int32_t> new_index(origins_.size(), -1);
+  int32_t kept = 0;
+  for (size_t i = 0; i < origins_.size(); ++i) {
+    if (reached[i]) new_index[i] = kept++;
+  }
+  const auto renumbered = [&](int32_t origin) { return origin < 0 ? origin : new_index[static_cast<size_t>(origin)]; };
+  std::vector<Origin> origins;
+  std::vector<Caller> callers;
+  for (size_t i = 0; i < origins_.size(); ++i) {
+    if (!reached[i]) continue;
+    origins.push_back({origins_[i].rule, static_cast<int32_t>(callers.size())});  // whoever is reached has a caller
+    for (int32_t j = origins_[i].first_caller; j >= 0; j = callers_[static_cast<size_t>(j)].next) {
+      const Caller& caller = callers_[static_cast<size_t>(j)];
+      callers.push_back({caller.back_to, renumbered(caller.origin), static_cast<int32_t>(callers.size()) + 1});
+    }
+    callers.back().next = -1;
+  }
+  for (Thread& thread : *threads) thread.origin = renumbered(thread.origin);
+  origins_ = std::move(origins);
+  callers_ = std::move(callers);
+  drop_above_ = stack_entries() + kDropEvery;
 }
 
 std::vector<Thread> Simulation::WithReturns(absl::Span<const Thread> threads, int64_t last_step) {

@@ -33,6 +33,9 @@ class Simulation {
   // Replaces `threads` by those that have read one more byte. Steps are one for each thread, call and caller looked at;
   // where they come to be more than `last_step` in all, it stops, and what it leaves is of no use.
   void Read(uint8_t byte, int64_t last_step, std::vector<Thread>* threads);
+  // Forgets calls that none of `threads`, all there are, can come back to, and renumbers the others: now and then, as
+  // the number of entries says.
+  void DropFinishedCalls(std::vector<Thread>* threads);
   // `threads` and those that they become where a rule ends, each once. Stops as Read.
   std::vector<Thread> WithReturns(absl::Span<const Thread> threads, int64_t last_step);
   // The callers of the thread's rule, past its end. REQUIRES: thread.origin >= 0.
@@ -55,6 +58,8 @@ class Simulation {
   size_t stack_entries() const { return origins_.size() + callers_.size(); }
 
  private:
+  static constexpr size_t kDropEvery = 1 << 15;
+
   // Callers of one rule at one place in the text, as a list.
   struct Origin {
     RuleId rule;
@@ -79,6 +84,8 @@ class Simulation {
   size_t OriginHere(RuleId rule, size_t first_new_origin);
   void AddToPool(Thread thread, size_t begin);
   bool IsInPool(const Thread& thread, size_t begin);
+  // By origin, whether `threads` lead to it.
+  std::vector<bool> Reached(absl::Span<const Thread> threads) const;
   // Cuts pool_ and the stack back to what they were at the beginning of `frame`.
   void Drop(const Frame& frame);
   void Step(size_t begin, size_t end, int byte_class, std::vector<Thread>* out);
@@ -92,6 +99,7 @@ class Simulation {
   std::vector<Frame> frames_;
   std::vector<Thread> kernel_;
   int64_t steps_ = 0, last_step_ = 0;
+  size_t drop_above_ = kDropEvery;  // entries of the stack
 };
 
 template <typename Sink>

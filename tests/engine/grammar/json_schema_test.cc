@@ -100,6 +100,20 @@ TEST(JsonSchema, AnyObject) {
   EXPECT_FALSE(Matches(grammar, "[]"));
 }
 
+TEST(JsonSchema, Row12_CallsThatEndedAreForgotten) {
+  const auto any = *CompileBytes(Notation::kJsonSchema, "true");
+  const auto of_objects = *CompileBytes(Notation::kJsonSchema, R"({"items":{"type":"object"}})");
+  std::string numbers = R"({"a":[{}],"b":[)", objects = "[";
+  for (int i = 0; i < 50'000; ++i) {
+    numbers += "1,";
+    objects += R"({"x":[1]},)";
+  }
+  EXPECT_TRUE(Matches(any, numbers + "1]}"));
+  EXPECT_FALSE(Matches(any, numbers + "1]]"));
+  EXPECT_TRUE(Matches(of_objects, objects + "{}]"));
+  EXPECT_FALSE(Matches(of_objects, objects + "1]"));
+}
+
 // Random answers of any JSON value parse as JSON.
 TEST(JsonSchema, WhatIsReadParses) {
   const auto grammar = *CompileBytes(Notation::kJsonSchema, "true");
