@@ -346,6 +346,9 @@ bool GenerateStream::StartNextOperation() {
     }
   }
   if (end.has_value()) {
+    // Before the client has its status: it may use the room at once.
+    prompt_logprobs_claim_ = {};
+    grammar_claim_ = {};
     transport_->End(*end);
     return false;
   }

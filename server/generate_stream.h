@@ -96,8 +96,8 @@ class GenerateStream final : public sched::TokenSink,
   const int64_t pause_bytes_;
 
   std::shared_ptr<GenerateStream> held_by_loop_;
-  MemoryBudget::Claim intake_claim_;  // until the request is parsed
-  MemoryBudget::Claim prompt_logprobs_claim_;
+  MemoryBudget::Claim intake_claim_;           // until the request is parsed
+  MemoryBudget::Claim prompt_logprobs_claim_;  // this and the next until the status is sent
   MemoryBudget::Claim grammar_claim_;
 
   // Set by Prepare; the loop thread's until the last OnFinish.
