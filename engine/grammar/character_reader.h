@@ -22,6 +22,8 @@ class CharacterReader {
   bool Consume(std::string_view text);
   void Skip(size_t bytes) { position_ += bytes; }
   std::string_view rest() const { return source_.substr(position_); }
+  // What was read from `begin`, an earlier position(), on.
+  std::string_view ReadSince(size_t begin) const { return source_.substr(begin, position_ - begin); }
 
   // INVALID_ARGUMENT "<message> at byte N".
   absl::Status Error(std::string_view message) const;

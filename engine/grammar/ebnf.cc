@@ -7,8 +7,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "engine/grammar/character_reader.h"
-#include "engine/grammar/limits.h"
+#include "engine/grammar/expression_parser.h"
 #include "engine/tokenizer/utf8.h"
 #include "kvcache/base/status_macros.h"
 
@@ -17,9 +16,9 @@ namespace {
 
 bool IsNameCharacter(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-'; }
 
-class Parser {
+class Parser : private ExpressionParser {
  public:
-  Parser(std::string_view source, Builder* builder) : reader_(source), builder_(*builder) {}
+  Parser(std::string_view source, Builder* builder) : ExpressionParser(source, builder) {}
 
   absl::StatusOr<RuleId> Parse() {
     for (SkipSpace(); !reader_.AtEnd(); SkipSpace()) NIBBLE_RETURN_IF_ERROR(ParseRule());
@@ -70,17 +69,7 @@ class Parser {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<ExprId> ParseAlternatives(int depth) {
-    if (depth > kMaxDepth) return reader_.Error(absl::StrCat("groups nest deeper than ", kMaxDepth));
-    std::vector<ExprId> alternatives;
-    do {
-      NIBBLE_ASSIGN_OR_RETURN(const ExprId alternative, ParseSequence(depth));
-      alternatives.push_back(alternative);
-    } while (reader_.Consume("|"));
-    return builder_.Alternate(alternatives);
-  }
-
-  absl::StatusOr<ExprId> ParseSequence(int depth) {
+  absl::StatusOr<ExprId> ParseSequence(int depth) override {
     std::vector<ExprId> parts;
     for (SkipSpace(); !AtSequenceEnd(); SkipSpace()) {
       NIBBLE_ASSIGN_OR_RETURN(const ExprId atom, ParseAtom(depth));
@@ -112,23 +101,13 @@ class Parser {
   }
 
   absl::StatusOr<ExprId> ParseSet() {
-    const std::string_view rest = reader_.rest();
     const size_t begin = reader_.position();
     CharacterSet set = CharacterSet::All();
     if (!reader_.Consume(".")) {
       reader_.Skip(1);
       NIBBLE_ASSIGN_OR_RETURN(set, reader_.ReadClass());
     }
-    // One expression for all places that say the same.
-    const auto [known, is_new] = sets_.try_emplace(rest.substr(0, reader_.position() - begin), -1);
-    if (is_new) known->second = OneOf(set, Spelling::kPlain, &builder_);
-    return known->second;
-  }
-
-  absl::StatusOr<ExprId> ParseGroup(int depth) {
-    NIBBLE_ASSIGN_OR_RETURN(const ExprId group, ParseAlternatives(depth + 1));
-    if (!reader_.Consume(")")) return reader_.Error("a ')' is missing");
-    return group;
+    return OneOfRead(begin, set, Spelling::kPlain);
   }
 
   absl::StatusOr<ExprId> ParseLiteral() {
@@ -152,25 +131,14 @@ class Parser {
   }
 
   absl::StatusOr<ExprId> ParseRepetition(ExprId atom) {
-    int64_t min = 0, max = kUnbounded;
     SkipSpace();
-    if (reader_.Consume("?")) {
-      max = 1;
-    } else if (reader_.Consume("+")) {
-      min = 1;
-    } else if (reader_.Consume("{")) {
-      NIBBLE_RETURN_IF_ERROR(reader_.ReadCounts(&min, &max));
-    } else if (!reader_.Consume("*")) {
-      return atom;
-    }
-    return builder_.Repeat(atom, min, max);
+    int64_t min = 1, max = 1;
+    NIBBLE_ASSIGN_OR_RETURN(const bool repeats, ReadRepetition(&min, &max));
+    return repeats ? builder_.Repeat(atom, min, max) : atom;
   }
 
-  CharacterReader reader_;
-  Builder& builder_;
   absl::flat_hash_map<std::string, RuleId> rules_;
   absl::flat_hash_set<RuleId> defined_;
-  absl::flat_hash_map<std::string_view, ExprId> sets_;  // by how they are written
 };
 
 }  // namespace

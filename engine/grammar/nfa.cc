@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "engine/grammar/limits.h"
@@ -12,30 +13,37 @@ namespace {
 
 using Kind = Builder::Kind;
 
+// Rules, each after all that it calls (Kahn's topological order); those that call themselves, if only through others,
+// and all that call one of those, are missing. `calls`: asked once for each rule.
+std::vector<RuleId> CalleesFirst(size_t num_rules, absl::FunctionRef<std::vector<RuleId>(RuleId)> calls) {
+  std::vector<std::vector<RuleId>> callers(num_rules);
+  std::vector<int32_t> waiting(num_rules, 0);
+  std::vector<RuleId> ready, order;
+  for (size_t rule = 0; rule < num_rules; ++rule) {
+    for (const RuleId callee : calls(static_cast<RuleId>(rule))) {
+      callers[static_cast<size_t>(callee)].push_back(static_cast<RuleId>(rule));
+      ++waiting[rule];
+    }
+    if (waiting[rule] == 0) ready.push_back(static_cast<RuleId>(rule));
+  }
+  while (!ready.empty()) {
+    order.push_back(ready.back());
+    ready.pop_back();
+    for (const RuleId caller : callers[static_cast<size_t>(order.back())]) {
+      if (--waiting[static_cast<size_t>(caller)] == 0) ready.push_back(caller);
+    }
+  }
+  return order;
+}
+
 // Sizes of expressions and rules, to decide which rules are copied. A size beyond kMaxCopiedRuleSize is not told apart.
 class Sizes {
  public:
   explicit Sizes(const Builder& builder) : builder_(builder), copied_(builder.rules().size(), -1) {
-    // From the rules that call nothing upwards; rules that are recursive, or call one that is, are never reached.
-    const size_t num_rules = builder.rules().size();
-    std::vector<std::vector<RuleId>> callers(num_rules);
-    std::vector<int32_t> waiting(num_rules, 0);
-    std::vector<RuleId> ready;
-    for (size_t rule = 0; rule < num_rules; ++rule) {
-      for (const RuleId callee : Calls(builder.rules()[rule].body)) {
-        callers[static_cast<size_t>(callee)].push_back(static_cast<RuleId>(rule));
-        ++waiting[rule];
-      }
-      if (waiting[rule] == 0) ready.push_back(static_cast<RuleId>(rule));
-    }
-    while (!ready.empty()) {
-      const RuleId rule = ready.back();
-      ready.pop_back();
+    // Rules that are recursive, or call one that is, are not among them.
+    for (const RuleId rule : CalleesFirst(builder.rules().size(), [this](RuleId r) { return CallsOf(r); })) {
       const Builder::Rule& body = builder.rules()[static_cast<size_t>(rule)];
       copied_[static_cast<size_t>(rule)] = body.apart ? kMaxCopiedRuleSize + 1 : SizeOf(body.body);
-      for (const RuleId caller : callers[static_cast<size_t>(rule)]) {
-        if (--waiting[static_cast<size_t>(caller)] == 0) ready.push_back(caller);
-      }
     }
   }
 
@@ -45,8 +53,9 @@ class Sizes {
   }
 
  private:
-  // The rules that an expression calls, each once.
-  std::vector<RuleId> Calls(ExprId body) const {
+  // The rules that a rule's body calls.
+  std::vector<RuleId> CallsOf(RuleId rule) const {
+    const ExprId body = builder_.rules()[static_cast<size_t>(rule)].body;
     std::vector<RuleId> calls;
     std::vector<ExprId> todo = {body};
     std::vector<bool> seen(static_cast<size_t>(body) + 1);  // parts come before the whole
@@ -299,25 +308,12 @@ std::vector<RuleId> LeftCalls(const Nfa& nfa, RuleId rule, std::vector<int32_t>*
 
 absl::Status CheckLeftRecursion(const Builder& builder, const Nfa& nfa) {
   const size_t num_rules = nfa.rules.size();
-  std::vector<std::vector<RuleId>> callers(num_rules);
-  std::vector<int32_t> waiting(num_rules, 0), seen_by(static_cast<size_t>(nfa.num_states), -1);
-  std::vector<RuleId> ready;
+  std::vector<int32_t> seen_by(static_cast<size_t>(nfa.num_states), -1);
+  std::vector<bool> reached(num_rules);
+  const auto calls = [&](RuleId rule) { return LeftCalls(nfa, rule, &seen_by); };
+  for (const RuleId rule : CalleesFirst(num_rules, calls)) reached[static_cast<size_t>(rule)] = true;
   for (size_t rule = 0; rule < num_rules; ++rule) {
-    for (const RuleId callee : LeftCalls(nfa, static_cast<RuleId>(rule), &seen_by)) {
-      callers[static_cast<size_t>(callee)].push_back(static_cast<RuleId>(rule));
-      ++waiting[rule];
-    }
-    if (waiting[rule] == 0) ready.push_back(static_cast<RuleId>(rule));
-  }
-  while (!ready.empty()) {
-    const RuleId rule = ready.back();
-    ready.pop_back();
-    for (const RuleId caller : callers[static_cast<size_t>(rule)]) {
-      if (--waiting[static_cast<size_t>(caller)] == 0) ready.push_back(caller);
-    }
-  }
-  for (size_t rule = 0; rule < num_rules; ++rule) {
-    if (waiting[rule] == 0) continue;
+    if (reached[rule]) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("the rule '", builder.rules()[rule].name, "' leads to left recursion"));
   }

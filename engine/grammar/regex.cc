@@ -2,19 +2,16 @@
 
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
-#include "absl/strings/str_cat.h"
-#include "engine/grammar/character_reader.h"
-#include "engine/grammar/limits.h"
+#include "engine/grammar/expression_parser.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine::grammar {
 namespace {
 
-class Parser {
+class Parser : private ExpressionParser {
  public:
   Parser(std::string_view source, Match match, Spelling spelling, Builder* builder)
-      : reader_(source), match_(match), spelling_(spelling), builder_(*builder) {}
+      : ExpressionParser(source, builder), match_(match), spelling_(spelling) {}
 
   absl::StatusOr<ExprId> Parse() {
     NIBBLE_ASSIGN_OR_RETURN(const ExprId whole, ParseAlternatives(0));
@@ -23,19 +20,9 @@ class Parser {
   }
 
  private:
-  absl::StatusOr<ExprId> ParseAlternatives(int depth) {
-    if (depth > kMaxDepth) return reader_.Error(absl::StrCat("groups nest deeper than ", kMaxDepth));
-    std::vector<ExprId> alternatives;
-    do {
-      NIBBLE_ASSIGN_OR_RETURN(const ExprId alternative, ParseSequence(depth));
-      alternatives.push_back(alternative);
-    } while (reader_.Consume("|"));
-    return builder_.Alternate(alternatives);
-  }
-
   bool AtSequenceEnd() const { return reader_.AtEnd() || reader_.Peek() == '|' || reader_.Peek() == ')'; }
 
-  absl::StatusOr<ExprId> ParseSequence(int depth) {
+  absl::StatusOr<ExprId> ParseSequence(int depth) override {
     std::vector<ExprId> parts;
     const bool open_ends = depth == 0 && match_ == Match::kSomewhere;
     const bool at_begin = depth == 0 && reader_.Consume("^");
@@ -62,14 +49,13 @@ class Parser {
 
   absl::StatusOr<ExprId> ParseAtom(int depth) {
     NIBBLE_RETURN_IF_ERROR(builder_.CheckSize());
-    if (reader_.Consume("(")) return ParseGroup(depth);
-    const std::string_view rest = reader_.rest();
+    if (reader_.Consume("(")) {
+      if (reader_.Consume("?")) NIBBLE_RETURN_IF_ERROR(ReadGroupKind());
+      return ParseGroup(depth);
+    }
     const size_t begin = reader_.position();
     NIBBLE_ASSIGN_OR_RETURN(const CharacterSet set, ReadSet());
-    // One expression for all places that say the same.
-    const auto [known, is_new] = sets_.try_emplace(rest.substr(0, reader_.position() - begin), -1);
-    if (is_new) known->second = OneOf(set, spelling_, &builder_);
-    return known->second;
+    return OneOfRead(begin, set, spelling_);
   }
 
   // What '.' is not. A schema's patterns are ECMA-262's.
@@ -99,13 +85,6 @@ class Parser {
     return CharacterSet({{point, point}});
   }
 
-  absl::StatusOr<ExprId> ParseGroup(int depth) {
-    if (reader_.Consume("?")) NIBBLE_RETURN_IF_ERROR(ReadGroupKind());
-    NIBBLE_ASSIGN_OR_RETURN(const ExprId group, ParseAlternatives(depth + 1));
-    if (!reader_.Consume(")")) return reader_.Error("a ')' is missing");
-    return group;
-  }
-
   absl::Status ReadGroupKind() {
     if (reader_.Consume(":")) return absl::OkStatus();
     reader_.Consume("P");
@@ -118,27 +97,17 @@ class Parser {
   }
 
   absl::StatusOr<ExprId> ParseRepetition(ExprId atom) {
-    int64_t min = 0, max = kUnbounded;
-    if (reader_.Consume("?")) {
-      max = 1;
-    } else if (reader_.Consume("+")) {
-      min = 1;
-    } else if (reader_.Consume("{")) {
-      NIBBLE_RETURN_IF_ERROR(reader_.ReadCounts(&min, &max));
-    } else if (!reader_.Consume("*")) {
-      return atom;
-    }
+    int64_t min = 1, max = 1;
+    NIBBLE_ASSIGN_OR_RETURN(const bool repeats, ReadRepetition(&min, &max));
+    if (!repeats) return atom;
     if (reader_.Peek() == '+') return reader_.Error("possessive repetition is not supported");
     reader_.Consume("?");  // a lazy repetition matches the same texts
     return builder_.Repeat(atom, min, max);
   }
 
-  CharacterReader reader_;
   const Match match_;
   const Spelling spelling_;
-  Builder& builder_;
-  ExprId anything_ = -1;                                // once it was asked for
-  absl::flat_hash_map<std::string_view, ExprId> sets_;  // by how they are written
+  ExprId anything_ = -1;  // once it was asked for
 };
 
 }  // namespace
