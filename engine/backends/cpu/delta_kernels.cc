@@ -30,41 +30,38 @@ HWY_INLINE void AddToRow(const DeltaPanelArgs& a, int64_t row, V16 sum) {
   for (int i = 0; i < a.outputs; ++i) out[i] = lanes[i];
 }
 
-template <int kBits, int kRows>
-HWY_INLINE void Tile(const DeltaPanelArgs& a, int64_t row) {
-  constexpr int kGroupBytes = kBits == 1 ? kCodeBytes1 : kCodeBytes8;
-  const int64_t groups = a.x->groups, stride = groups * kGroupSize;
-  const int8_t* x = a.x->codes + (a.first_row + row) * stride;
-  const int64_t first = (a.first_row + row) * groups;
-  V16 sums[kRows];
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r] = Zero();
-  for (int64_t g = 0; g < groups; ++g) {
-    const auto* codes = reinterpret_cast<const uint8_t*>(a.panel + g * kGroupBytes);
-    I16 dots[kRows];
-    if constexpr (kBits == 1) {
-      GroupDot1<kRows>(codes, x + g * kGroupSize, stride, dots);
-    } else {
-      GroupDot8<kRows>(codes, x + g * kGroupSize, stride, a.x->biases + first + g, groups, dots);
+template <int kBits>
+struct Tile {
+  template <int kRows>
+  static HWY_INLINE void Run(const DeltaPanelArgs& a, int64_t row) {
+    constexpr int kGroupBytes = kBits == 1 ? kCodeBytes1 : kCodeBytes8;
+    const int64_t groups = a.x->groups, stride = groups * kGroupSize;
+    const int8_t* x = a.x->codes + (a.first_row + row) * stride;
+    const int64_t first = (a.first_row + row) * groups;
+    V16 sums[kRows];
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r] = Zero();
+    for (int64_t g = 0; g < groups; ++g) {
+      const auto* codes = reinterpret_cast<const uint8_t*>(a.panel + g * kGroupBytes);
+      I16 dots[kRows];
+      if constexpr (kBits == 1) {
+        GroupDot1<kRows>(codes, x + g * kGroupSize, stride, dots);
+      } else {
+        GroupDot8<kRows>(codes, x + g * kGroupSize, stride, a.x->biases + first + g, groups, dots);
+      }
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+        sums[r] = Fma(ToFloat(dots[r]), Set(a.x->scales[first + r * groups + g]), sums[r]);
+      }
     }
     NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      sums[r] = Fma(ToFloat(dots[r]), Set(a.x->scales[first + r * groups + g]), sums[r]);
+      if constexpr (kBits == 1) sums[r] = Sub(Add(sums[r], sums[r]), Set(a.x->row_sums[a.first_row + row + r]));
+      AddToRow(a, row + r, sums[r]);
     }
   }
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-    if constexpr (kBits == 1) sums[r] = Sub(Add(sums[r], sums[r]), Set(a.x->row_sums[a.first_row + row + r]));
-    AddToRow(a, row + r, sums[r]);
-  }
-}
+};
 
 template <int kBits>
 void Panel(const DeltaPanelArgs& a) {
-  int64_t row = 0;
-  for (; row + kMaxRows <= a.rows; row += kMaxRows) Tile<kBits, kMaxRows>(a, row);
-  if constexpr (kMaxRows > 4) {
-    for (; row + 4 <= a.rows; row += 4) Tile<kBits, 4>(a, row);
-  }
-  for (; row + 2 <= a.rows; row += 2) Tile<kBits, 2>(a, row);
-  for (; row < a.rows; ++row) Tile<kBits, 1>(a, row);
+  RunTiles<Tile<kBits>>(a);
 }
 
 DeltaPanelKernel Choose(int bits) { return bits == 1 ? Panel<1> : Panel<8>; }

@@ -217,6 +217,18 @@ constexpr int kMaxRows = 4;
 
 #endif
 
+// Tile::Run<n>(args, row) for all of args.rows rows, as many at a time as one tile may have.
+template <typename Tile, typename Args>
+HWY_INLINE void RunTiles(const Args& args) {
+  int64_t row = 0;
+  for (; row + kMaxRows <= args.rows; row += kMaxRows) Tile::template Run<kMaxRows>(args, row);
+  if constexpr (kMaxRows > 4) {
+    for (; row + 4 <= args.rows; row += 4) Tile::template Run<4>(args, row);
+  }
+  for (; row + 2 <= args.rows; row += 2) Tile::template Run<2>(args, row);
+  for (; row < args.rows; ++row) Tile::template Run<1>(args, row);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace engine
 }  // namespace nibble

@@ -55,54 +55,51 @@ HWY_INLINE void WriteRow(const PanelArgs& a, int64_t row, V16 sum) {
   }
 }
 
-template <int kBits, bool kHasMin, bool kHalf, int kRows>
-HWY_INLINE void QuantizedTile(const PanelArgs& a, int64_t row) {
-  constexpr int kParamBytes = 16 * (kHalf ? 2 : 4);
-  constexpr int kGroupBytes = (kBits == 4 ? kCodeBytes4 : kCodeBytes8) + kParamBytes * (kHasMin ? 2 : 1);
-  const int64_t groups = a.x->groups, stride = groups * kGroupSize;
-  const int8_t* x = a.x->codes + (a.first_row + row) * stride;
-  const int64_t first = (a.first_row + row) * groups;
-  V16 sums[kRows];
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r] = Zero();
-  for (int64_t step = 0; step < groups; ++step) {
+template <int kBits, bool kHasMin, bool kHalf>
+struct QuantizedTile {
+  template <int kRows>
+  static HWY_INLINE void Run(const PanelArgs& a, int64_t row) {
+    constexpr int kParamBytes = 16 * (kHalf ? 2 : 4);
+    constexpr int kGroupBytes = (kBits == 4 ? kCodeBytes4 : kCodeBytes8) + kParamBytes * (kHasMin ? 2 : 1);
+    const int64_t groups = a.x->groups, stride = groups * kGroupSize;
+    const int8_t* x = a.x->codes + (a.first_row + row) * stride;
+    const int64_t first = (a.first_row + row) * groups;
+    V16 sums[kRows];
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r] = Zero();
+    for (int64_t step = 0; step < groups; ++step) {
 #if defined(NIBBLE_REORDER_SUMS) && HWY_TARGET == HWY_SCALAR
-    const int64_t g = groups - 1 - step;
+      const int64_t g = groups - 1 - step;
 #else
-    const int64_t g = step;
+      const int64_t g = step;
 #endif
-    const std::byte* group = a.panel + g * kGroupBytes;
-    const auto* codes = reinterpret_cast<const uint8_t*>(group);
-    const std::byte* params = group + (kBits == 4 ? kCodeBytes4 : kCodeBytes8);
-    I16 dots[kRows];
-    if constexpr (kBits == 4) {
-      GroupDot4<kRows>(codes, x + g * kGroupSize, stride, nullptr, 0, dots);
-    } else {
-      GroupDot8<kRows>(codes, x + g * kGroupSize, stride, a.x->biases + first + g, groups, dots);
-    }
-    const V16 scale = LoadParams<kHalf>(params);
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      const V16 x_scale = Set(a.x->scales[first + r * groups + g]);
-      sums[r] = Fma(ToFloat(dots[r]), Mul(x_scale, scale), sums[r]);
-    }
-    if constexpr (kHasMin) {
-      const V16 min = LoadParams<kHalf>(params + kParamBytes);
+      const std::byte* group = a.panel + g * kGroupBytes;
+      const auto* codes = reinterpret_cast<const uint8_t*>(group);
+      const std::byte* params = group + (kBits == 4 ? kCodeBytes4 : kCodeBytes8);
+      I16 dots[kRows];
+      if constexpr (kBits == 4) {
+        GroupDot4<kRows>(codes, x + g * kGroupSize, stride, nullptr, 0, dots);
+      } else {
+        GroupDot8<kRows>(codes, x + g * kGroupSize, stride, a.x->biases + first + g, groups, dots);
+      }
+      const V16 scale = LoadParams<kHalf>(params);
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-        sums[r] = Fma(Set(a.x->scaled_sums[first + r * groups + g]), min, sums[r]);
+        const V16 x_scale = Set(a.x->scales[first + r * groups + g]);
+        sums[r] = Fma(ToFloat(dots[r]), Mul(x_scale, scale), sums[r]);
+      }
+      if constexpr (kHasMin) {
+        const V16 min = LoadParams<kHalf>(params + kParamBytes);
+        NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+          sums[r] = Fma(Set(a.x->scaled_sums[first + r * groups + g]), min, sums[r]);
+        }
       }
     }
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) WriteRow(a, row + r, sums[r]);
   }
-  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) WriteRow(a, row + r, sums[r]);
-}
+};
 
 template <int kBits, bool kHasMin, bool kHalf>
 void QuantizedPanel(const PanelArgs& a) {
-  int64_t row = 0;
-  for (; row + kMaxRows <= a.rows; row += kMaxRows) QuantizedTile<kBits, kHasMin, kHalf, kMaxRows>(a, row);
-  if constexpr (kMaxRows > 4) {
-    for (; row + 4 <= a.rows; row += 4) QuantizedTile<kBits, kHasMin, kHalf, 4>(a, row);
-  }
-  for (; row + 2 <= a.rows; row += 2) QuantizedTile<kBits, kHasMin, kHalf, 2>(a, row);
-  for (; row < a.rows; ++row) QuantizedTile<kBits, kHasMin, kHalf, 1>(a, row);
+  RunTiles<QuantizedTile<kBits, kHasMin, kHalf>>(a);
 }
 
 template <int kRows>
