@@ -17,9 +17,8 @@ namespace {
 
 // nullptr where the codec needs none.
 absl::StatusOr<std::shared_ptr<const kv::Calibration>> CalibrationFor(const LoadOptions& options,
-                                                                      const engine::ModelFile& file) {
+                                                                      const std::string& model_sha256) {
   if (options.kv_calibration.empty()) return nullptr;
-  const std::string model_sha256 = engine::ModelSha256(*file.weights);
   const kv::Codec* const codec = kv::FindCodec(options.engine.kv_codec);
   if (codec != nullptr && codec->calibrated) {
     return engine::LoadCalibration(options.kv_calibration, codec->name, model_sha256);
@@ -36,22 +35,25 @@ std::string NameOf(const std::filesystem::path& path) {
 }
 
 // From the bytes of a delta file. `engine` and `base` must outlive the loader.
-AdapterRegistry::Load LoaderFor(const engine::CpuEngine& engine, const engine::WeightSource& base) {
-  return [&engine, &base, base_sha256 = engine::ModelSha256(base)](
-             absl::Span<const std::byte> bytes) -> absl::StatusOr<std::unique_ptr<const engine::Adapter>> {
+AdapterRegistry::Load LoaderFor(const engine::CpuEngine& engine, const engine::WeightSource& base,
+                                const std::string& base_sha256) {
+  return [&engine, &base,
+          base_sha256](absl::Span<const std::byte> bytes) -> absl::StatusOr<std::unique_ptr<const engine::Adapter>> {
     NIBBLE_ASSIGN_OR_RETURN(const engine::DeltaFile delta, engine::ParseDelta(bytes));
     NIBBLE_RETURN_IF_ERROR(engine::CheckDelta(delta, base, base_sha256));
     return engine.LoadAdapter(delta);
   };
 }
 
-absl::Status OpenAdapters(const LoadOptions& options, const engine::CpuEngine& engine, ServedModel* model) {
+absl::Status OpenAdapters(const LoadOptions& options, const engine::CpuEngine& engine, const std::string& model_sha256,
+                          ServedModel* model) {
   if (options.engine.activations == engine::ActivationMode::kF32) {
     return absl::InvalidArgumentError("--adapters: activations f32 run none");
   }
   NIBBLE_ASSIGN_OR_RETURN(AdapterFolder folder, AdapterFolder::Open(options.adapters));
-  model->adapters = std::make_unique<AdapterRegistry>(std::move(folder), options.adapter_memory_bytes,
-                                                      LoaderFor(engine, *model->file->weights), MonotonicNow);
+  model->adapters =
+      std::make_unique<AdapterRegistry>(std::move(folder), options.adapter_memory_bytes,
+                                        LoaderFor(engine, *model->file->weights, model_sha256), MonotonicNow);
   for (const std::string& name : options.pinned_adapters) {
     if (!IsAdapterName(name)) return absl::InvalidArgumentError("--pinned-adapters: '" + name + "' is no name");
     const absl::Status loaded = model->adapters->LoadNow(name, /*pinned=*/true).status();
@@ -73,12 +75,16 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadModel(const LoadOptions& option
   model->chat_template = engine::ChatTemplate::Compile(model->file->tokenizer);
   NIBBLE_ASSIGN_OR_RETURN(model->tokenizer, engine::Tokenizer::Create(model->file->tokenizer));
   engine::EngineOptions engine_options = options.engine;
-  NIBBLE_ASSIGN_OR_RETURN(engine_options.calibration, CalibrationFor(options, *model->file));
+  std::string model_sha256;  // it takes reading all weights
+  if (!options.kv_calibration.empty() || !options.adapters.empty()) {
+    model_sha256 = engine::ModelSha256(*model->file->weights);
+  }
+  NIBBLE_ASSIGN_OR_RETURN(engine_options.calibration, CalibrationFor(options, model_sha256));
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<engine::CpuEngine> engine,
                           engine::CreateEngine(engine_options, *model->file));
   model->kv_bits = engine->kv_bits();
   model->kv_costs = engine->kv_costs();
-  if (!options.adapters.empty()) NIBBLE_RETURN_IF_ERROR(OpenAdapters(options, *engine, model.get()));
+  if (!options.adapters.empty()) NIBBLE_RETURN_IF_ERROR(OpenAdapters(options, *engine, model_sha256, model.get()));
   model->grammars = std::make_unique<engine::grammar::Compiler>(*model->tokenizer, engine->vocab_size());
   model->engine = std::move(engine);
   return model;
