@@ -13,6 +13,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "engine/weights/regular_file.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::server {
@@ -39,19 +40,6 @@ absl::Status OpenError(int error) {
     return absl::ResourceExhaustedError("adapter: no descriptor or memory is left to open its file");
   }
   return absl::ErrnoToStatus(error, "adapter: its file cannot be opened");
-}
-
-absl::Status ReadAll(int descriptor, std::vector<std::byte>* bytes) {
-  size_t filled = 0;
-  while (filled < bytes->size()) {
-    const ssize_t count = read(descriptor, bytes->data() + filled, bytes->size() - filled);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return absl::UnavailableError("adapter: its file cannot be read");
-    if (count == 0) break;  // it shrank: whoever parses it finds it cut short
-    filled += static_cast<size_t>(count);
-  }
-  bytes->resize(filled);
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -115,8 +103,9 @@ absl::StatusOr<std::vector<std::byte>> AdapterFolder::Read(std::string_view name
     return absl::FailedPreconditionError(
         absl::StrCat("adapter: its file has ", stamp.size_bytes, " bytes, above the limit of ", max_bytes));
   }
-  std::vector<std::byte> bytes(static_cast<size_t>(stamp.size_bytes));
-  NIBBLE_RETURN_IF_ERROR(ReadAll(descriptor, &bytes));
+  absl::StatusOr<std::vector<std::byte>> bytes =
+      engine::ReadDescriptor(descriptor, static_cast<uint64_t>(stamp.size_bytes), FileOf(name));
+  if (!bytes.ok()) return absl::UnavailableError("adapter: its file cannot be read");
   return bytes;
 }
 

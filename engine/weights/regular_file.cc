@@ -29,16 +29,11 @@ RegularFile::~RegularFile() {
 RegularFile::RegularFile(RegularFile&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)), size_bytes_(other.size_bytes_) {}
 
-absl::StatusOr<std::vector<std::byte>> ReadFile(const std::string& path, uint64_t max_bytes) {
-  NIBBLE_ASSIGN_OR_RETURN(const RegularFile file, RegularFile::Open(path));
-  if (file.size_bytes() > max_bytes) {
-    return absl::FailedPreconditionError(path + " has " + std::to_string(file.size_bytes()) +
-                                         " bytes, above the limit of " + std::to_string(max_bytes));
-  }
-  std::vector<std::byte> bytes(file.size_bytes());
+absl::StatusOr<std::vector<std::byte>> ReadDescriptor(int descriptor, uint64_t size_bytes, const std::string& path) {
+  std::vector<std::byte> bytes(size_bytes);
   size_t filled = 0;
   while (filled < bytes.size()) {
-    const ssize_t count = read(file.descriptor(), bytes.data() + filled, bytes.size() - filled);
+    const ssize_t count = read(descriptor, bytes.data() + filled, bytes.size() - filled);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return absl::ErrnoToStatus(errno, "cannot read " + path);
     if (count == 0) break;  // it shrank: whoever parses it finds it cut short
@@ -46,6 +41,15 @@ absl::StatusOr<std::vector<std::byte>> ReadFile(const std::string& path, uint64_
   }
   bytes.resize(filled);
   return bytes;
+}
+
+absl::StatusOr<std::vector<std::byte>> ReadFile(const std::string& path, uint64_t max_bytes) {
+  NIBBLE_ASSIGN_OR_RETURN(const RegularFile file, RegularFile::Open(path));
+  if (file.size_bytes() > max_bytes) {
+    return absl::FailedPreconditionError(path + " has " + std::to_string(file.size_bytes()) +
+                                         " bytes, above the limit of " + std::to_string(max_bytes));
+  }
+  return ReadDescriptor(file.descriptor(), file.size_bytes(), path);
 }
 
 }  // namespace nibble::engine
