@@ -12,12 +12,6 @@
 namespace nibble::server {
 namespace {
 
-std::string HashOf(absl::Span<const std::byte> bytes) {
-  engine::Sha256 hash;
-  hash.Add(bytes);
-  return hash.Hex();
-}
-
 absl::Status InQuarantine() {
   return absl::FailedPreconditionError("adapter: in quarantine, for computations with it ended in faults");
 }
@@ -79,9 +73,7 @@ absl::StatusOr<std::optional<AdapterLease>> AdapterRegistry::TryAcquire(const st
 absl::StatusOr<std::optional<AdapterLease>> AdapterRegistry::Lease(const std::string& name) {
   const auto found = entries_.find(name);
   if (found == entries_.end()) return std::nullopt;
-  if (found->second.version->faults >= kFaultsToQuarantine) {
-    return InQuarantine();
-  }
+  if (found->second.version->faults >= kFaultsToQuarantine) return InQuarantine();
   found->second.last_use = clock_();
   return AdapterLease(found->second.version);
 }
@@ -128,7 +120,7 @@ absl::StatusOr<std::shared_ptr<AdapterVersion>> AdapterRegistry::ReadVersion(con
   NIBBLE_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, folder_.Read(name, most));
   auto version = std::make_shared<AdapterVersion>();
   version->name = name;
-  version->sha256 = HashOf(bytes);
+  version->sha256 = engine::Sha256Hex(absl::MakeConstSpan(bytes));
   NIBBLE_ASSIGN_OR_RETURN(version->adapter, load_(bytes));
   return version;
 } catch (const std::bad_alloc&) {

@@ -161,9 +161,7 @@ absl::Status Tenants::AddCredentials(const config::Tenant& tenant) {
 }
 
 const Caller* Tenants::FindByKey(std::string_view key) const {
-  engine::Sha256 sha256;
-  sha256.Add(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(key.data()), key.size()));
-  const std::string digest = sha256.Hex();
+  const std::string digest = engine::Sha256Hex(key);
   const Caller* found = nullptr;
   for (const Key& known : keys_) {  // all of them, whatever was found
     if (CRYPTO_memcmp(known.sha256.data(), digest.data(), kDigestDigits) == 0) found = &callers_[known.caller];

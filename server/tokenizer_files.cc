@@ -215,9 +215,7 @@ absl::StatusOr<TokenizerFiles::Zip> MakeZip(const TokenizerData& data) {
   NIBBLE_ASSIGN_OR_RETURN(const std::string tokenizer, TokenizerJson(data));
   TokenizerFiles::Zip zip;
   NIBBLE_ASSIGN_OR_RETURN(zip.bytes, Pack(tokenizer, TokenizerConfigJson(data)));
-  engine::Sha256 sha256;
-  sha256.Add(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(zip.bytes.data()), zip.bytes.size()));
-  zip.sha256 = sha256.Hex();
+  zip.sha256 = engine::Sha256Hex(zip.bytes);
   return zip;
 }
 

@@ -58,10 +58,8 @@ void PrintReports(absl::Span<const DesignedCodec> codecs) {
 
 CalibrationFile FileOf(std::vector<DesignedCodec> codecs, const OpenedModel& model, const std::string& text,
                        uint64_t seed, int64_t tokens) {
-  Sha256 text_hash;
-  text_hash.Add(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(text.data()), text.size()));
   CalibrationFile file;
-  file.provenance = {ModelSha256(*model.file.weights), text_hash.Hex(), kMethod, seed, static_cast<uint64_t>(tokens)};
+  file.provenance = {ModelSha256(*model.file.weights), Sha256Hex(text), kMethod, seed, static_cast<uint64_t>(tokens)};
   for (DesignedCodec& codec : codecs) file.codecs.push_back(std::move(codec.calibration));
   return file;
 }

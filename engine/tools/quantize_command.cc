@@ -50,9 +50,7 @@ SafetensorsMetadata ChoicesOf(const OpenedModel& model, const std::optional<std:
                                  {"rounding", "nearest"},
                                  {"model_sha256", ModelSha256(*model.file.weights)}};
   if (!text.has_value()) return choices;
-  Sha256 hash;
-  hash.Add(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(text->data()), text->size()));
-  choices["calibration_text_sha256"] = hash.Hex();
+  choices["calibration_text_sha256"] = Sha256Hex(*text);
   choices["calibration_tokens"] = absl::StrCat(tokens);
   choices["calibration_context"] = absl::StrCat(options.chunks.context);
   if (options.weights == WeightMode::kW4) {

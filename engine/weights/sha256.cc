@@ -27,4 +27,14 @@ std::string Sha256::Hex() const {
   return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest), size));
 }
 
+std::string Sha256Hex(absl::Span<const std::byte> bytes) {
+  Sha256 hash;
+  hash.Add(bytes);
+  return hash.Hex();
+}
+
+std::string Sha256Hex(std::string_view text) {
+  return Sha256Hex(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(text.data()), text.size()));
+}
+
 }  // namespace nibble::engine

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/types/span.h"
 
@@ -26,6 +27,10 @@ class Sha256 {
   };
   std::unique_ptr<evp_md_ctx_st, Free> context_;
 };
+
+// Of bytes, or of a text, that are there as a whole; as Hex().
+std::string Sha256Hex(absl::Span<const std::byte> bytes);
+std::string Sha256Hex(std::string_view text);
 
 }  // namespace nibble::engine
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "engine/weights/sha256.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "kserve/inference.grpc.pb.h"
 #include "nibble/v1/adapters.grpc.pb.h"
@@ -86,7 +87,7 @@ TEST_F(ServerRowsIdentity, Row31_OnlyAWholeValidKeyIsLetIn) {
       {{"authorization", "Bearer wrong"}},
       {{"authorization", "Bearer " + key.substr(0, key.size() - 1)}},
       {{"authorization", "Bearer " + key + "0"}},
-      {{"authorization", "Bearer " + Sha256Of(key)}},
+      {{"authorization", "Bearer " + engine::Sha256Hex(key)}},
       {{"x-api-key", ""}},
       {{"x-api-key", "Bearer " + key}},
       {{"authorization", "Bearer " + key}, {"authorization", "Bearer " + key}},
@@ -223,7 +224,8 @@ TEST_F(ServerRowsIdentity, Row36_NeitherKeyNorPromptIsInLogsErrorsOrMetrics) {
   daemon_->Drain(absl::Seconds(5));
   told += testing::internal::GetCapturedStderr();
   EXPECT_THAT(told, HasSubstr("draining")) << "the log was not captured";
-  for (const std::string& secret : {key, prompt, std::string(kAliceKey), std::string(kBobKey), Sha256Of(kAliceKey)}) {
+  for (const std::string& secret :
+       {key, prompt, std::string(kAliceKey), std::string(kBobKey), engine::Sha256Hex(kAliceKey)}) {
     EXPECT_THAT(told, testing::Not(HasSubstr(secret)));
   }
   daemon_ = nullptr;  // it is drained: nothing to check at the end

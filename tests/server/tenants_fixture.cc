@@ -9,14 +9,8 @@
 
 namespace nibble::server {
 
-std::string Sha256Of(const std::string& key) {
-  engine::Sha256 sha256;
-  sha256.Add(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(key.data()), key.size()));
-  return sha256.Hex();
-}
-
 std::string TenantText(const std::string& name, const std::string& key, const std::string& more) {
-  return absl::StrCat("tenants { name: \"", name, "\" key_sha256: \"", Sha256Of(key), "\" ", more, " }\n");
+  return absl::StrCat("tenants { name: \"", name, "\" key_sha256: \"", engine::Sha256Hex(key), "\" ", more, " }\n");
 }
 
 void TenantsFixture::SetUp() {

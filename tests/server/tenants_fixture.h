@@ -12,7 +12,6 @@ inline constexpr char kAliceKey[] = "alice-7d0f4c2b9e81";
 inline constexpr char kBobKey[] = "bob-51b0aa37c6f2";
 inline constexpr char kAdminKey[] = "admin-e42c9d77a1b5";
 
-std::string Sha256Of(const std::string& key);
 // "tenants { name: NAME key_sha256: … MORE }".
 std::string TenantText(const std::string& name, const std::string& key, const std::string& more = "");
 

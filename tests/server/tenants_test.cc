@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "engine/weights/sha256.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/base/status_matchers.h"
@@ -80,7 +81,7 @@ TEST(Tenants, Row31_OnlyTheWholeKeyFits) {
   EXPECT_EQ((*tenants)->FindByKey("key-one")->tenant, "a");
   EXPECT_EQ((*tenants)->FindByKey("key-two")->tenant, "b");
   for (const std::string& wrong : {std::string(), std::string("key-"), std::string("key-one "), std::string("KEY-ONE"),
-                                   std::string("key-one\0", 8), Sha256Of("key-one")}) {
+                                   std::string("key-one\0", 8), engine::Sha256Hex("key-one")}) {
     EXPECT_EQ((*tenants)->FindByKey(wrong), nullptr) << wrong;
   }
   EXPECT_EQ((*tenants)->FindBySubject(""), nullptr);
