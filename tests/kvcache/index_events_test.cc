@@ -9,27 +9,13 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kvcache/cache.h"
+#include "tests/kvcache/computed_text.h"
 
 namespace nibble::kv {
 namespace {
 
 using testing::IsEmpty;
 using testing::SizeIs;
-using Tokens = std::vector<int32_t>;
-
-constexpr Hash128 kKey = {11, 22};
-
-Tokens Text(int64_t size, int32_t first = 0) {
-  Tokens tokens;
-  for (int64_t i = 0; i < size; ++i) tokens.push_back(first + static_cast<int32_t>(i % 97));
-  return tokens;
-}
-
-void Compute(Cache& cache, const std::string& salt, const Tokens& tokens) {
-  Lease lease = cache.Open(salt, tokens);
-  ASSERT_TRUE(cache.Grow(lease, static_cast<int64_t>(tokens.size())));
-  cache.Seal(lease, tokens);
-}
 
 // What a listener knows: for each page its tokens from position 0.
 class Listener {
