@@ -45,19 +45,21 @@ std::shared_ptr<grpc::ServerCredentials> TlsCertificates::MakeCredentials() {
   const auto request = pems_.client_ca.empty() ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
                                                : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
   grpc_ssl_server_credentials_options* options =
-      grpc_ssl_server_credentials_create_options_using_config_fetcher(request, &TlsCertificates::Fetch, this);
+      grpc_ssl_server_credentials_create_options_using_config_fetcher(request, Fetch, this);
   return std::make_shared<PortCredentials>(options);
 }
 
 grpc_ssl_certificate_config_reload_status TlsCertificates::Fetch(void* self,
                                                                  grpc_ssl_server_certificate_config** config) {
-  auto* const certificates = static_cast<TlsCertificates*>(self);
-  absl::MutexLock lock(&certificates->mu_);
-  if (std::exchange(certificates->fetched_, true)) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
-  const TlsPems& pems = certificates->pems_;
-  const grpc_ssl_pem_key_cert_pair pair = {pems.key.c_str(), pems.certificate.c_str()};
+  return static_cast<TlsCertificates*>(self)->Fetch(config);
+}
+
+grpc_ssl_certificate_config_reload_status TlsCertificates::Fetch(grpc_ssl_server_certificate_config** config) {
+  absl::MutexLock lock(&mu_);
+  if (std::exchange(fetched_, true)) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
+  const grpc_ssl_pem_key_cert_pair pair = {pems_.key.c_str(), pems_.certificate.c_str()};
   // gRPC insists on a CA even where it asks no client for a certificate.
-  const std::string& client_ca = pems.client_ca.empty() ? pems.certificate : pems.client_ca;
+  const std::string& client_ca = pems_.client_ca.empty() ? pems_.certificate : pems_.client_ca;
   *config = grpc_ssl_server_certificate_config_create(client_ca.c_str(), &pair, /*num_key_cert_pairs=*/1);
   return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
 }

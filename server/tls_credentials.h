@@ -28,6 +28,7 @@ class TlsCertificates {
  private:
   // gRPC asks before each handshake.
   static grpc_ssl_certificate_config_reload_status Fetch(void* self, grpc_ssl_server_certificate_config** config);
+  grpc_ssl_certificate_config_reload_status Fetch(grpc_ssl_server_certificate_config** config);
 
   absl::Mutex mu_;
   TlsPems pems_ ABSL_GUARDED_BY(mu_);

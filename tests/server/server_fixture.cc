@@ -102,7 +102,7 @@ grpc::Status ServerFixture::Refusal(const std::function<void(v1::GenerateRequest
 }
 
 bool ServerFixture::Eventually(const std::function<bool()>& condition) {
-  const absl::Time give_up = absl::Now() + absl::Seconds(5);
+  const absl::Time give_up = absl::Now() + absl::Seconds(30);
   while (!condition()) {
     if (absl::Now() > give_up) return false;
     absl::SleepFor(absl::Milliseconds(2));

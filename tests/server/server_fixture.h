@@ -63,7 +63,8 @@ class ServerFixture : public testing::Test {
   std::string Http(const std::string& request) const;
   std::string HttpGet(const std::string& path) const { return Http("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n"); }
 
-  // Waits until `condition` holds; false after five seconds.
+  // Waits until `condition` holds; false after half a minute, which only a daemon that will
+  // never get there takes.
   static bool Eventually(const std::function<bool()>& condition);
   bool Idle() const;
   void ExpectCanaryAndFreePages();
