@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """The page of `nibble-loadtest --html` in a real browser: what it draws, that it complains of nothing, and that it fits.
 
-usage: page_test.py      needs a release build (NIBBLE_BUILD: another), and chromium; without a browser it is skipped
+usage: page_test.py      needs a release build (NIBBLE_BUILD: another), and chromium
 """
 import contextlib
 import http.server
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -16,7 +15,6 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = ROOT / os.environ.get("NIBBLE_BUILD", "build/release") / "bin"
-CHROMIUM = shutil.which("chromium")
 # Shows the page at a width of its own, for a browser's window may not get as narrow, and writes down what does not fit.
 FRAME = """<iframe id="page" srcdoc="{page}" style="width: {width}px; height: 5000px; border: 0"></iframe>
 <script>
@@ -66,7 +64,6 @@ def page_of(*flags, server=("20", "5")):
         return path.read_text(encoding="utf-8")
 
 
-@unittest.skipUnless(CHROMIUM, "no chromium")
 class Page(unittest.TestCase):
     def browse(self, page, width=1100):
         """The page's document once it has run, framed at `width`, and what it said on the console."""
@@ -74,7 +71,7 @@ class Page(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "frame.html"
             path.write_text(FRAME.format(page=quoted, width=width), encoding="utf-8")
-            done = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+            done = subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
                                    f"--user-data-dir={folder}/profile", "--virtual-time-budget=2000", "--dump-dom",
                                    path.as_uri()], capture_output=True, text=True, timeout=120)
         said = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
