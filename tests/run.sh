@@ -4,9 +4,9 @@
 # usage: run.sh [--fast]
 #   --fast   only what takes under a minute once built: the checks of the source and the tests labelled `fast`
 #
-# All of it: the checks, every test of the release build, those of kvcache, scheduler and engine under ThreadSanitizer,
-# all that need no real model under Address- and UndefinedBehaviorSanitizer, each fuzz target for a minute, and real
-# clients and the real gateway against running daemons. Logs lie in build/test-logs/.
+# All of it: the checks, every test of the release build, those with threads of scheduler and engine under ThreadSanitizer,
+# nearly all that need no real model under Address- and UndefinedBehaviorSanitizer, each fuzz target for a minute, and
+# real clients and the real gateway against running daemons. Logs lie in build/test-logs/.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
