@@ -174,9 +174,8 @@ void CpuBackend::AddDeltaPanels(const DeltaRows& rows, const DeltaSection& secti
       args.out_stride = out.cols;
       args.outputs = static_cast<int>(std::min<int64_t>(kPanelOutputs, section.num_outputs - output));
       for (int64_t plane = 0; plane < section.planes; ++plane) {
-        const int64_t at = plane * section.panels() + panel;
-        args.panel = section.data.data() + at * section.panel_bytes;
-        args.scales = section.scales.data() + at * kPanelOutputs;
+        args.panel = section.data.data() + (plane * section.panels() + panel) * section.panel_bytes;
+        args.scales = section.ScalesOf(plane, panel);
         kernel(args);
       }
     }

@@ -46,6 +46,20 @@ void PackCodes(const CodeDelta& delta, int64_t row, std::byte* panel) {
   }
 }
 
+// Of each output in panels, or of each plane.
+std::vector<float> ScalesOf(const PartDelta& part, int64_t planes, int64_t panels) {
+  const bool shared = part.signs != nullptr && part.signs->scale_rows() == 1;
+  const int64_t row_scales = shared ? kPanelOutputs : panels * kPanelOutputs;
+  std::vector<float> scales(static_cast<size_t>(planes * row_scales));
+  for (int64_t plane = 0; plane < planes; ++plane) {
+    for (int64_t row = 0; row < (shared ? kPanelOutputs : part.rows); ++row) {
+      float& scale = scales[static_cast<size_t>(plane * row_scales + row)];
+      scale = part.signs != nullptr ? part.signs->ScaleOf(plane, row) : part.codes->scales()[static_cast<size_t>(row)];
+    }
+  }
+  return scales;
+}
+
 absl::StatusOr<DeltaSection> PackSection(const PartDelta& part) {
   NIBBLE_CHECK((part.signs == nullptr) != (part.codes == nullptr));
   DeltaSection section;
@@ -56,17 +70,14 @@ absl::StatusOr<DeltaSection> PackSection(const PartDelta& part) {
                                               : (part.codes->cols() + kGroupSize - 1) / kGroupSize * kCodeBytes;
   const int64_t panels = section.panels();
   NIBBLE_ASSIGN_OR_RETURN(section.data, AlignedBuffer::Allocate(section.planes * panels * section.panel_bytes));
-  section.scales.resize(static_cast<size_t>(section.planes * panels * kPanelOutputs));
+  section.scales = ScalesOf(part, section.planes, panels);
   for (int64_t plane = 0; plane < section.planes; ++plane) {
     for (int64_t row = 0; row < part.rows; ++row) {
       std::byte* panel = section.data.data() + (plane * panels + row / kPanelOutputs) * section.panel_bytes;
-      float& scale = section.scales[static_cast<size_t>(plane * panels * kPanelOutputs + row)];
       if (part.signs != nullptr) {
         PackSigns(*part.signs, plane, row, panel);
-        scale = part.signs->ScaleOf(plane, row);
       } else {
         PackCodes(*part.codes, row, panel);
-        scale = part.codes->scales()[static_cast<size_t>(row)];
       }
     }
   }

@@ -4,7 +4,7 @@
 // Inside a panel, group after group of 32 inputs:
 //   signs  [16 outputs][4 inputs] bytes, whose bit b is the sign of input 4 b + i of the group; 1 is +    64 bytes
 //   codes  [8 blocks][16 outputs][4 inputs] int8                                                         512 bytes
-// Outputs past the end of a part have scale 0; inputs past the end meet zero activations.
+// Outputs past the end of a part are computed and dropped; inputs past the end meet zero activations.
 #ifndef NIBBLE_ENGINE_BACKENDS_CPU_PACKED_DELTA_H_
 #define NIBBLE_ENGINE_BACKENDS_CPU_PACKED_DELTA_H_
 
@@ -28,9 +28,14 @@ struct DeltaSection {
   int64_t num_outputs = 0;
   int64_t panel_bytes = 0;
   AlignedBuffer data;         // [planes][panels]
-  std::vector<float> scales;  // [planes][panels][16]
+  std::vector<float> scales;  // [planes][panels][16], or [planes][16] where a plane has one scale
 
   int64_t panels() const { return (num_outputs + kPanelOutputs - 1) / kPanelOutputs; }
+  // The 16 of a panel.
+  const float* ScalesOf(int64_t plane, int64_t panel) const {
+    const bool shared = static_cast<int64_t>(scales.size()) == planes * kPanelOutputs;
+    return scales.data() + (shared ? plane : plane * panels() + panel) * kPanelOutputs;
+  }
 };
 
 class PackedDelta : public MatrixDelta {
