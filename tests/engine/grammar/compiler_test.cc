@@ -157,6 +157,7 @@ TEST(CompilerCache, Row12_HoldsSoManyBytesAndNoMore) {
 
 // A value that asks the cache while it is destroyed: under the lock it would wait for itself.
 struct Asks {
+  explicit Asks(const ByteLru<int, Asks>* asked) : cache(asked) {}
   const ByteLru<int, Asks>* cache;
   ~Asks() { EXPECT_LE(cache->bytes(), 10u); }
 };
