@@ -115,6 +115,20 @@ TEST_F(ServerOip, SamplingMayComeAsParametersOfTheRequest) {
   EXPECT_EQ(Output(response, "num_output_tokens"), "3");
 }
 
+// Names are the client's here: what no contract rules out, the parser must.
+TEST_F(ServerOip, Row13_NoTensorParameterOrMemberTakesATemplate) {
+  for (const std::string name : {"chat_template", "chat_template_kwargs", "template"}) {
+    const auto refused = GrpcStatusIs(StatusCode::INVALID_ARGUMENT, "named '" + name + "'");
+    EXPECT_THAT(Refusal(AskTensors("hello", absl::StrCat("{\"", name, "\": \"{{ messages }}\"}"))), refused);
+    pb::ModelInferRequest request = AskTensors("hello", "");
+    (*request.mutable_parameters())[name].set_string_param("{{ messages }}");
+    EXPECT_THAT(Refusal(request), refused);
+    request = AskTensors("hello", "");
+    AddBool(name, true, &request);
+    EXPECT_THAT(Refusal(request), refused);
+  }
+}
+
 TEST_F(ServerOip, ErrorsNameTheTensorOrTheKey) {
   const auto invalid = [this](const std::string& sampling, const char* field) {
     EXPECT_THAT(Refusal(AskTensors("hello", sampling)), GrpcStatusIs(StatusCode::INVALID_ARGUMENT, field)) << sampling;
