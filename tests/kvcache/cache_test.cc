@@ -87,6 +87,29 @@ TEST(Cache, FlushLeavesWhatIsHeld) {
   EXPECT_EQ(cache.stats().free, 8);
 }
 
+// The accounting's part: a page that comes back is nobody's prefix, and has nothing computed.
+TEST(Cache, Row39_ARecycledPageIsOpenAndFoundUnderNothing) {
+  for (const CacheShape& shape : {CacheShape{6}, CacheShape{6, 12, 1, 1}}) {
+    Cache cache(shape, kKey);
+    Lease of_a = Compute(cache, "a", Text(97));
+    const std::set<PageId> before(of_a.pages().begin(), of_a.pages().end());
+    ASSERT_EQ(before.size(), 4u);
+    cache.Close(of_a);
+    Lease of_b = cache.Open("b", Text(97));
+    EXPECT_EQ(of_b.cached_tokens(), 0);
+    ASSERT_TRUE(cache.Grow(of_b, 6 * kPageTokens));
+    int recycled = 0;
+    for (const PageId page : of_b.pages()) {
+      recycled += static_cast<int>(before.count(page));
+      EXPECT_EQ(cache.state(page), PageState::kOpen);
+      EXPECT_EQ(cache.holders(page), 1);
+    }
+    EXPECT_EQ(recycled, 4);
+    EXPECT_EQ(cache.Open("a", Text(97)).cached_tokens(), 0);
+    cache.CheckInvariants({&of_b});
+  }
+}
+
 constexpr CacheShape kBanded = {32, 24, /*window_pages=*/1, /*sink_pages=*/1};
 
 TEST(Cache, AHitEndsWhereTheRawFormsOfTheWindowAre) {
