@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <optional>
+#include <system_error>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "kvcache/base/status_macros.h"
 #include "server/adapter_metrics.h"
 #include "server/grpc_server.h"
@@ -54,6 +56,7 @@ struct Daemon::Parts {
     serving.limits = options.limits;
     serving.retry_after = options.scheduler.retry_after;
     serving.clock = MonotonicNow;
+    serving.has_memory = options.has_memory;
     serving.gate = &identity->gate();
     serving.certificates = identity->certificates();
     serving.model = model.get();
@@ -121,7 +124,7 @@ struct Daemon::Parts {
 };
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(std::unique_ptr<ServedModel> model,
-                                                      const DaemonOptions& options) {
+                                                      const DaemonOptions& options) try {
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<Identity> identity,
                           Identity::Load(options.identity, CapacityOf(*model, options)));
   NIBBLE_RETURN_IF_ERROR(identity->Watch());
@@ -129,6 +132,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(std::unique_ptr<ServedMode
   parts->loop.Start();
   NIBBLE_RETURN_IF_ERROR(parts->Listen(options));
   return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
+} catch (const std::system_error& error) {
+  return absl::ResourceExhaustedError(absl::StrCat("threads: the system refuses one: ", error.what()));
 }
 
 Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}

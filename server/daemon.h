@@ -3,6 +3,7 @@
 #ifndef NIBBLE_SERVER_DAEMON_H_
 #define NIBBLE_SERVER_DAEMON_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "scheduler/serving_loop.h"
 #include "server/identity.h"
 #include "server/limits.h"
+#include "server/memory_reserve.h"
 #include "server/served_model.h"
 
 namespace nibble::server {
@@ -22,11 +24,13 @@ struct DaemonOptions {
   sched::SchedulerOptions scheduler;
   Limits limits;
   int intake_threads = 2;
+  std::function<bool()> has_memory = RestoreMemoryReserve;  // any thread: whether new requests may come
 };
 
 class Daemon {
  public:
-  // Serves when it returns. UNAVAILABLE: a port cannot be had. Errors of files name them.
+  // Serves when it returns. UNAVAILABLE: a port cannot be had. RESOURCE_EXHAUSTED: the system refuses a thread.
+  // Errors of files name them.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(std::unique_ptr<ServedModel> model,
                                                        const DaemonOptions& options);
   // Ends what still runs.

@@ -103,6 +103,7 @@ void GenerateStream::Submit(AdmittedRequest& admitted) {
 
 absl::Status GenerateStream::CheckDoor() const {
   if (serving_->draining) return absl::UnavailableError("the server drains");
+  if (!serving_->has_memory()) return absl::ResourceExhaustedError("no memory is left for new requests");
   return serving_->loop->CheckRoom(caller_.tenant, caller_.terms);
 }
 

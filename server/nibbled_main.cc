@@ -12,6 +12,7 @@
 #include "server/daemon.h"
 #include "server/load_model.h"
 #include "server/log.h"
+#include "server/memory_reserve.h"
 #include "server/process.h"
 
 ABSL_FLAG(std::string, model, "", "model: a GGUF file, a Hugging Face folder, or a file of `nibble quantize`");
@@ -132,6 +133,7 @@ absl::Status Serve(const std::vector<std::string>&) {
   const int64_t pages = model->engine->cache_shape().num_pages;
   const DaemonOptions options = DaemonOptionsFromFlags(*model);
   PrepareProcess(options.limits.open_files);
+  PutMemoryAside();
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<Daemon> started, Daemon::Start(std::move(model), options));
   Daemon* daemon = started.release();  // until the process ends: signals may come at any time
   SetServing(daemon, absl::GetFlag(FLAGS_drain_timeout));
@@ -162,6 +164,7 @@ const engine::Command kServe = {
 }  // namespace nibble::server
 
 int main(int argc, char** argv) {
+  nibble::server::EndWhereMemoryEnds();
   nibble::server::WatchStopSignals();
   return nibble::engine::RunCommand("nibbled", nibble::server::kServe, argc, argv);
 }

@@ -21,6 +21,7 @@ struct Serving {
   Limits limits;
   sched::Nanos retry_after = 0;         // hint sent with RESOURCE_EXHAUSTED
   std::function<sched::Nanos()> clock;  // monotonic
+  std::function<bool()> has_memory;     // for new requests
   const Gate* gate = nullptr;
   TlsCertificates* certificates = nullptr;  // null: the port is plaintext
   const ServedModel* model = nullptr;

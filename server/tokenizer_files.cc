@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -267,17 +268,25 @@ TokenizerFiles::~TokenizerFiles() {
 }
 
 void TokenizerFiles::Get(Callback callback) {
-  const absl::StatusOr<Zip>* made = nullptr;
+  static const auto& refused = *new absl::StatusOr<Zip>(absl::ResourceExhaustedError("the system refuses a thread"));
+  const absl::StatusOr<Zip>* answer = &refused;
   {
     absl::MutexLock lock(&mu_);
     if (zip_.has_value()) {
-      made = &*zip_;
-    } else {
+      answer = &*zip_;
+    } else if (StartMaker()) {
       waiting_.push_back(std::move(callback));
-      if (!maker_.joinable()) maker_ = std::thread([this] { Make(); });
+      return;
     }
   }
-  if (made != nullptr) callback(*made);
+  callback(*answer);
+}
+
+bool TokenizerFiles::StartMaker() try {
+  if (!maker_.joinable()) maker_ = std::thread([this] { Make(); });
+  return true;
+} catch (const std::system_error&) {
+  return false;
 }
 
 void TokenizerFiles::Make() {

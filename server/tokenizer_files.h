@@ -36,9 +36,12 @@ class TokenizerFiles {
   ~TokenizerFiles();
 
   // Calls back once, at once or when the files are made; must not block. What it is given lives as long as this.
+  // RESOURCE_EXHAUSTED: there is no thread to make them on; the next call tries again.
   void Get(Callback callback);
 
  private:
+  // False: the system refuses a thread.
+  bool StartMaker() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Make();
 
   const engine::Tokenizer& tokenizer_;

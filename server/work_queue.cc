@@ -2,14 +2,21 @@
 
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
+
 namespace nibble::server {
 
 WorkQueue::WorkQueue(int threads, int64_t capacity, int64_t capacity_per_owner)
     : capacity_(capacity), capacity_per_owner_(capacity_per_owner) {
+  // Those that were started do not outlive the attempt to start all.
+  absl::Cleanup stop = [this] { Stop(); };
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
+  std::move(stop).Cancel();
 }
 
-WorkQueue::~WorkQueue() {
+WorkQueue::~WorkQueue() { Stop(); }
+
+void WorkQueue::Stop() {
   {
     absl::MutexLock lock(&mu_);
     stopping_ = true;

@@ -17,7 +17,7 @@ namespace nibble::server {
 
 class WorkQueue {
  public:
-  // `capacity`: tasks that wait, of all owners and of one.
+  // `capacity`: tasks that wait, of all owners and of one. Throws std::system_error where the system refuses a thread.
   WorkQueue(int threads, int64_t capacity, int64_t capacity_per_owner);
   // Finishes what is queued.
   ~WorkQueue();
@@ -29,6 +29,7 @@ class WorkQueue {
   using Task = std::function<void()>;
 
   void Run();
+  void Stop();
   // Of the owner whose turn it is. REQUIRES: waiting_ > 0.
   Task Take() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
