@@ -32,24 +32,20 @@ void AddBlock(const kv::IndexEvent& event, pb::KvBlocksStored* stored) {
 
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* KvEventStream::Start(Serving* serving, std::atomic<int64_t>* subscribers,
+grpc::ServerWriteReactor<grpc::ByteBuffer>* KvEventStream::Start(Serving* serving, StreamRegistry* subscribers,
+                                                                 grpc::CallbackServerContext* context,
                                                                  const grpc::ByteBuffer& request) {
-  std::shared_ptr<KvEventStream> stream(new KvEventStream(serving, subscribers));
-  stream->self_ = stream;
+  std::shared_ptr<KvEventStream> stream(new KvEventStream(serving, subscribers, context));
+  subscribers->Add(stream);
   const absl::Status status = stream->Subscribe(request);
   if (!status.ok()) stream->End(status);
   return stream.get();
 }
 
-KvEventStream::KvEventStream(Serving* serving, std::atomic<int64_t>* subscribers)
-    : serving_(serving), subscribers_(subscribers) {
-  ++*subscribers_;
-}
-
 absl::Status KvEventStream::Subscribe(const grpc::ByteBuffer& request) {
   pb::SubscribeKvEventsRequest message;
   NIBBLE_RETURN_IF_ERROR(ParseMessage(request, &message));
-  if (*subscribers_ > serving_->limits.kv_event_subscribers) {
+  if (subscribers_->size() > serving_->limits.kv_event_subscribers) {
     return absl::ResourceExhaustedError("too many subscribers to KV events");
   }
   {
@@ -57,7 +53,7 @@ absl::Status KvEventStream::Subscribe(const grpc::ByteBuffer& request) {
     next_batch_ = std::max<uint64_t>(1, message.start_sequence_number());
   }
   StartSendInitialMetadata();
-  return serving_->loop->WatchIndex(self_);
+  return serving_->loop->WatchIndex(shared_from_this());
 }
 
 void KvEventStream::OnEvents(absl::Span<const kv::IndexEvent> events) {
@@ -89,8 +85,36 @@ void KvEventStream::OnWriteDone(bool ok) {
 
 void KvEventStream::OnDone() {
   serving_->loop->UnwatchIndex(this);
-  --*subscribers_;
-  self_.reset();
+  {
+    absl::MutexLock lock(&done_mu_);
+    done_ = true;
+  }
+  subscribers_->Remove(this);
+}
+
+void KvEventStream::CheckStalled(sched::Nanos now) {
+  switch (NextStallAction(now)) {
+    case StallAction::kNone:
+      return;
+    case StallAction::kAbort:
+      return End(absl::AbortedError("slow_reader: the events were not read"));
+    case StallAction::kReset:
+      return Reset();
+  }
+}
+
+KvEventStream::StallAction KvEventStream::NextStallAction(sched::Nanos now) {
+  const sched::Nanos patience = absl::ToInt64Nanoseconds(serving_->limits.stall_timeout);
+  absl::MutexLock lock(&mu_);
+  if (stalled_since_.has_value()) return now - *stalled_since_ < patience ? StallAction::kNone : StallAction::kReset;
+  if (!writing_ || now - writing_since_ < patience) return StallAction::kNone;
+  stalled_since_ = now;
+  return StallAction::kAbort;
+}
+
+void KvEventStream::Reset() {
+  absl::MutexLock lock(&done_mu_);
+  if (!done_) context_->TryCancel();
 }
 
 void KvEventStream::End(absl::Status status) {
@@ -112,11 +136,17 @@ void KvEventStream::Pump() {
   absl::Status status;
   {
     absl::MutexLock lock(&mu_);
-    if (writing_ || finished_ || (!ended_ && cleared_ && queue_.empty()) || (!ended_ && !told_)) return;
-    finished_ = ended_;
-    writing_ = !ended_;
+    // A write that nobody reads does not end by itself: a stalled stream may only finish.
+    const bool write_in_the_way = writing_ && !stalled_since_.has_value();
+    if (write_in_the_way || finished_ || (!ended_ && cleared_ && queue_.empty()) || (!ended_ && !told_)) return;
     status = status_;
-    if (writing_) buffer_ = SerializeMessage(NextBatch());
+    if (ended_) {
+      finished_ = true;
+    } else {
+      writing_ = true;
+      writing_since_ = serving_->clock();
+      buffer_ = SerializeMessage(NextBatch());
+    }
   }
   if (status.ok()) {
     StartWrite(&buffer_);

@@ -53,7 +53,8 @@ class VllmService final : public GatedService {
       : GatedService(serving->gate, pb::VllmEngine::service_full_name()),
         serving_(serving),
         started_(serving->clock()),
-        tokenizer_files_(*serving->model->tokenizer) {
+        tokenizer_files_(*serving->model->tokenizer),
+        kv_event_streams_(serving->limits.stall_timeout / 8, serving->clock) {
     AddStreaming("Generate", std::bind_front(&VllmService::Generate, this));
     AddStreaming("GetTokenizer", std::bind_front(&VllmService::GetTokenizer, this));
     AddStreaming("SubscribeKvEvents", std::bind_front(&VllmService::SubscribeKvEvents, this));
@@ -75,8 +76,9 @@ class VllmService final : public GatedService {
     return TokenizerStream::Start(&tokenizer_files_);
   }
 
-  ServerWriteReactor<ByteBuffer>* SubscribeKvEvents(const Caller&, CallbackServerContext*, const ByteBuffer* request) {
-    return KvEventStream::Start(serving_, &kv_event_subscribers_, *request);
+  ServerWriteReactor<ByteBuffer>* SubscribeKvEvents(const Caller&, CallbackServerContext* context,
+                                                    const ByteBuffer* request) {
+    return KvEventStream::Start(serving_, &kv_event_streams_, context, *request);
   }
 
   ServerUnaryReactor* HealthCheck(const Caller&, CallbackServerContext* context, const ByteBuffer* request,
@@ -173,7 +175,7 @@ class VllmService final : public GatedService {
   const sched::Nanos started_;
   TokenizerFiles tokenizer_files_;
   RateMeter generated_;
-  std::atomic<int64_t> kv_event_subscribers_ = 0;
+  StreamRegistry kv_event_streams_;  // apart from answers, whose end a drain awaits
 };
 
 }  // namespace

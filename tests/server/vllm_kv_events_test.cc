@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "kvcache/page.h"
 #include "tests/server/server_fixture.h"
 #include "vllm/engine.grpc.pb.h"
@@ -77,10 +78,13 @@ class Subscription {
 class ServerKvEvents : public ServerFixture {
  protected:
   void SetUp() override {
-    options_.limits.kv_event_subscribers = 3;
-    options_.limits.kv_events_queued = 64;
+    Configure();
     ServerFixture::SetUp();
     vllm_ = pb::VllmEngine::NewStub(NewChannel());
+  }
+  virtual void Configure() {
+    options_.limits.kv_event_subscribers = 3;
+    options_.limits.kv_events_queued = 64;
   }
   std::unique_ptr<Subscription> Subscribe(uint64_t start = 0) { return std::make_unique<Subscription>(*vllm_, start); }
   void Flush() {
@@ -130,6 +134,53 @@ TEST_F(ServerKvEvents, ASubscriberThatFallsBehindIsEndedAndNobodyWaitsForIt) {
     Flush();
   }
   EXPECT_THAT(subscriber->Finish(), GrpcStatusIs(StatusCode::RESOURCE_EXHAUSTED, "fell behind"));
+}
+
+class ServerKvEventsStalled : public ServerKvEvents {
+ protected:
+  void SetUp() override {
+    options_.limits.stall_timeout = absl::Seconds(1);
+    ServerKvEvents::SetUp();
+    // Fewer events than may be queued, and more than the windows of the connection take.
+    ASSERT_LT(kRounds * 7 * 2, options_.limits.kv_events_queued);
+  }
+  void Configure() override {
+    options_.limits.kv_event_subscribers = 1;
+    options_.limits.kv_events_queued = 1 << 14;
+  }
+  void MakeEvents() {
+    for (int i = 0; i < kRounds; ++i) {
+      ASSERT_TRUE(Generate(Ask(absl::StrCat(i, Prompt('x', 7)), 1)).status.ok());
+      Flush();
+    }
+  }
+
+  static constexpr int kRounds = 250;
+};
+
+TEST_F(ServerKvEventsStalled, Row24_ASubscriberThatTakesNothingIsAborted) {
+  const auto subscriber = Subscribe();
+  ASSERT_TRUE(subscriber->Read());
+  MakeEvents();
+  absl::SleepFor(absl::Milliseconds(1400));  // past the timeout, before the reset
+  EXPECT_THAT(subscriber->Finish(), GrpcStatusIs(StatusCode::ABORTED, "slow_reader"));
+}
+
+TEST_F(ServerKvEventsStalled, Row24_EvenTheStatusUnreadFreesItsPlace) {
+  const auto subscriber = Subscribe();
+  ASSERT_TRUE(subscriber->Read());
+  MakeEvents();
+  EXPECT_THAT(Subscribe()->Finish(), GrpcStatusIs(StatusCode::RESOURCE_EXHAUSTED, "too many subscribers"));
+  EXPECT_TRUE(Eventually([this] { return Subscribe()->Read(); }));
+  EXPECT_FALSE(subscriber->Finish().ok());
+}
+
+TEST_F(ServerKvEventsStalled, Row24_WhereNothingHappensNobodyIsSlow) {
+  const auto subscriber = Subscribe();
+  ASSERT_TRUE(subscriber->Read());
+  absl::SleepFor(absl::Milliseconds(1500));
+  EXPECT_TRUE(Generate(Ask(Prompt('x', 3), 1)).status.ok());
+  subscriber->ReadUntil(3);
 }
 
 TEST_F(ServerKvEvents, SubscribersAreBounded) {
