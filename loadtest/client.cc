@@ -11,7 +11,7 @@ namespace nibble::loadtest {
 namespace {
 
 using Make = std::unique_ptr<Client> (*)(const std::string& address, const std::string& model, int64_t concurrency,
-                                         const std::string& tls_ca);
+                                         const Tls& tls);
 
 struct Protocol {
   const char* scheme;
@@ -22,18 +22,18 @@ constexpr Protocol kProtocols[] = {
     {"grpc", MakeGrpcClient},
     {"vllm-grpc", MakeVllmClient},
     {"http", [](const std::string& address, const std::string& model, int64_t concurrency,
-                const std::string&) { return MakeHttpClient(address, model, concurrency); }},
+                const Tls&) { return MakeHttpClient(address, model, concurrency); }},
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Client>> MakeClient(const std::string& target, const std::string& model,
-                                                   int64_t concurrency, const std::string& tls_ca) {
+                                                   int64_t concurrency, const Tls& tls) {
   const size_t colon = target.find("://");
   if (colon != std::string::npos && colon + 3 < target.size()) {
     for (const Protocol& protocol : kProtocols) {
       if (target.substr(0, colon) == protocol.scheme)
-        return protocol.make(target.substr(colon + 3), model, concurrency, tls_ca);
+        return protocol.make(target.substr(colon + 3), model, concurrency, tls);
     }
   }
   return absl::InvalidArgumentError(

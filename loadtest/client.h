@@ -12,6 +12,12 @@
 
 namespace nibble::loadtest {
 
+// How a gRPC server is spoken to, as PEM.
+struct Tls {
+  std::string ca;                // that the server's certificate must lead to; empty: plaintext
+  std::string certificate, key;  // the client's own, or both empty
+};
+
 struct ModelInfo {
   std::string name;
   int64_t vocab_size = 0;
@@ -37,10 +43,9 @@ class Client {
 
 // The client for "grpc://HOST:PORT" (nibble.v1), "vllm-grpc://HOST:PORT" (VllmEngine) or "http://HOST:PORT" (an
 // OpenAI-compatible /v1/completions that takes token ids). `concurrency`: the most requests in flight at a time.
-// `tls_ca`: certificates (PEM) that a gRPC server's must lead to; empty: plaintext. INVALID_ARGUMENT for any other
-// target.
+// INVALID_ARGUMENT for any other target.
 absl::StatusOr<std::unique_ptr<Client>> MakeClient(const std::string& target, const std::string& model,
-                                                   int64_t concurrency, const std::string& tls_ca);
+                                                   int64_t concurrency, const Tls& tls);
 
 }  // namespace nibble::loadtest
 

@@ -48,8 +48,8 @@ struct NibbleDialect {
 }  // namespace
 
 std::unique_ptr<Client> MakeGrpcClient(const std::string& address, const std::string& model, int64_t concurrency,
-                                       const std::string& tls_ca) {
-  return std::make_unique<StreamingClient<NibbleDialect>>(address, model, concurrency, tls_ca);
+                                       const Tls& tls) {
+  return std::make_unique<StreamingClient<NibbleDialect>>(address, model, concurrency, tls);
 }
 
 }  // namespace nibble::loadtest

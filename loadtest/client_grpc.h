@@ -10,9 +10,9 @@
 
 namespace nibble::loadtest {
 
-// `address`: HOST:PORT. `tls_ca`: PEM, or empty for plaintext. `model`: empty for the one that is served.
+// `address`: HOST:PORT. `model`: empty for the one that is served.
 std::unique_ptr<Client> MakeGrpcClient(const std::string& address, const std::string& model, int64_t concurrency,
-                                       const std::string& tls_ca = "");
+                                       const Tls& tls = {});
 
 }  // namespace nibble::loadtest
 

@@ -59,8 +59,8 @@ struct VllmDialect {
 }  // namespace
 
 std::unique_ptr<Client> MakeVllmClient(const std::string& address, const std::string& model, int64_t concurrency,
-                                       const std::string& tls_ca) {
-  return std::make_unique<StreamingClient<VllmDialect>>(address, model, concurrency, tls_ca);
+                                       const Tls& tls) {
+  return std::make_unique<StreamingClient<VllmDialect>>(address, model, concurrency, tls);
 }
 
 }  // namespace nibble::loadtest

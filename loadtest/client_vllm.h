@@ -10,10 +10,10 @@
 
 namespace nibble::loadtest {
 
-// `address`: HOST:PORT. `tls_ca`: PEM, or empty for plaintext. `model`: empty for the one that is served. The contract
+// `address`: HOST:PORT. `model`: empty for the one that is served. The contract
 // names no adapter: requests must have none.
 std::unique_ptr<Client> MakeVllmClient(const std::string& address, const std::string& model, int64_t concurrency,
-                                       const std::string& tls_ca = "");
+                                       const Tls& tls = {});
 
 }  // namespace nibble::loadtest
 

@@ -189,7 +189,7 @@ class Sweep {
 
 absl::Status Execute(const Options& options) {
   absl::StatusOr<std::unique_ptr<Client>> client =
-      MakeClient(options.target, options.model, Concurrency(options), options.tls_ca);
+      MakeClient(options.target, options.model, Concurrency(options), options.tls);
   if (!client.ok()) return client.status();
   const absl::StatusOr<ModelInfo> model = (*client)->Describe(options.tenants.empty() ? "" : options.tenants[0].key);
   if (!model.ok()) return model.status();

@@ -48,6 +48,8 @@ ABSL_FLAG(std::string, adapter_mix, "uniform", "uniform: all alike; zipf: the n-
 ABSL_FLAG(std::string, tenants, "",
           "file of lines NAME KEY SHARE: whose keys go with the requests, and in what shares");
 ABSL_FLAG(std::string, tls_ca, "", "PEM file: the CA of a gRPC server's certificate; empty: no TLS");
+ABSL_FLAG(std::string, tls_cert, "", "PEM file: a client certificate, where the server asks for one");
+ABSL_FLAG(std::string, tls_key, "", "PEM file: the certificate's key");
 ABSL_FLAG(double, stall_rate, 0, "share of requests whose client stops reading after a random number of tokens");
 ABSL_FLAG(absl::Duration, stall_time, absl::Seconds(40), "how long it stops reading");
 ABSL_FLAG(double, cancel_rate, 0, "share of requests that the client hangs up on, after a random number of tokens");
@@ -240,13 +242,26 @@ absl::Status ReadSteadyState(const std::string& text, Options* options) {
   return absl::OkStatus();
 }
 
-absl::Status ReadTlsCa(const std::string& path, Options* options) {
+absl::Status ReadPem(absl::string_view flag, const std::string& path, std::string* pem) {
   if (path.empty()) return absl::OkStatus();
-  if (absl::StartsWith(options->target, "http://")) return Invalid("tls-ca", "goes with a gRPC target");
   std::ifstream file(path);
-  options->tls_ca.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-  if (options->tls_ca.empty()) return Invalid("tls-ca", absl::StrCat("cannot read ", path));
+  pem->assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  if (pem->empty()) return Invalid(flag, absl::StrCat("cannot read ", path));
   return absl::OkStatus();
+}
+
+absl::Status ReadTls(Options* options) {
+  const std::string ca = absl::GetFlag(FLAGS_tls_ca);
+  const std::string certificate = absl::GetFlag(FLAGS_tls_cert), key = absl::GetFlag(FLAGS_tls_key);
+  if (certificate.empty() != key.empty()) {
+    return absl::InvalidArgumentError("--tls-cert, --tls-key: one is nothing without the other");
+  }
+  if (ca.empty() && !certificate.empty()) return Invalid("tls-cert", "needs --tls-ca");
+  if (!ca.empty() && absl::StartsWith(options->target, "http://")) return Invalid("tls-ca", "goes with a gRPC target");
+  absl::Status status = ReadPem("tls-ca", ca, &options->tls.ca);
+  if (status.ok()) status = ReadPem("tls-cert", certificate, &options->tls.certificate);
+  if (status.ok()) status = ReadPem("tls-key", key, &options->tls.key);
+  return status;
 }
 
 // What is more than a number.
@@ -258,7 +273,7 @@ absl::Status ReadTexts(Options* options) {
   if (status.ok()) status = ReadLengths("turns", absl::GetFlag(FLAGS_turns), &options->conversations.turns);
   if (status.ok()) status = ReadObjective(options);
   if (status.ok()) status = ReadTenants(absl::GetFlag(FLAGS_tenants), options);
-  if (status.ok()) status = ReadTlsCa(absl::GetFlag(FLAGS_tls_ca), options);
+  if (status.ok()) status = ReadTls(options);
   if (status.ok()) status = ReadSteadyState(absl::GetFlag(FLAGS_steady_state), options);
   if (status.ok()) status = ReadWorkload(absl::GetFlag(FLAGS_workload_file), options);
   return status;

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "loadtest/client.h"
 #include "loadtest/lengths.h"
 #include "loadtest/mix.h"
 #include "loadtest/slo.h"
@@ -22,7 +23,7 @@ struct Options {
   std::string scenario;  // a file of flags, or empty
   std::string target;
   std::string model;
-  std::string tls_ca;  // PEM, or empty for plaintext
+  Tls tls;
   int64_t requests = 0;
   double rate = 0;  // requests per second; infinity: as many as max_concurrency lets go
   double burstiness = 1;

@@ -107,12 +107,12 @@ class StreamingCall : public grpc::ClientReadReactor<typename Dialect::Response>
 template <typename Dialect>
 class StreamingClient : public Client {
  public:
-  // `address`: HOST:PORT. `model`: empty for the one that is served. `tls_ca`: PEM; empty: plaintext.
-  StreamingClient(const std::string& address, std::string model, int64_t concurrency, const std::string& tls_ca)
+  // `address`: HOST:PORT. `model`: empty for the one that is served.
+  StreamingClient(const std::string& address, std::string model, int64_t concurrency, const Tls& tls)
       : model_(std::move(model)) {
     const int64_t connections = (concurrency + kStreamsPerConnection - 1) / kStreamsPerConnection;
     const auto credentials =
-        tls_ca.empty() ? grpc::InsecureChannelCredentials() : grpc::SslCredentials({tls_ca, "", ""});
+        tls.ca.empty() ? grpc::InsecureChannelCredentials() : grpc::SslCredentials({tls.ca, tls.key, tls.certificate});
     grpc::ChannelArguments arguments;
     // Without it channels to one address would share one connection.
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);

@@ -14,6 +14,8 @@
 ABSL_FLAG(std::string, server, "127.0.0.1:50051", "gRPC address of a running nibbled");
 ABSL_FLAG(std::string, tenant_key, "", "key of a tenant, where the daemon has tenants");
 ABSL_FLAG(std::string, tls_ca, "", "PEM file: the CA of the daemon's certificate; default: no TLS");
+ABSL_FLAG(std::string, tls_cert, "", "PEM file: a client certificate, where the daemon asks for one");
+ABSL_FLAG(std::string, tls_key, "", "PEM file: the certificate's key");
 
 namespace nibble::server {
 namespace {
@@ -33,10 +35,19 @@ v1::GenerateRequest RequestFromFlags(const std::string& text) {
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsFromFlags() {
-  const std::string path = absl::GetFlag(FLAGS_tls_ca);
-  if (path.empty()) return grpc::InsecureChannelCredentials();
+  const std::string ca = absl::GetFlag(FLAGS_tls_ca);
+  const std::string certificate = absl::GetFlag(FLAGS_tls_cert), key = absl::GetFlag(FLAGS_tls_key);
+  if (certificate.empty() != key.empty()) {
+    return absl::InvalidArgumentError("--tls-cert, --tls-key: one is nothing without the other");
+  }
+  if (ca.empty() && !certificate.empty()) return absl::InvalidArgumentError("--tls-cert: needs --tls-ca");
+  if (ca.empty()) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions options;
-  NIBBLE_ASSIGN_OR_RETURN(options.pem_root_certs, engine::ReadWholeFile(path));
+  NIBBLE_ASSIGN_OR_RETURN(options.pem_root_certs, engine::ReadWholeFile(ca));
+  if (!certificate.empty()) {
+    NIBBLE_ASSIGN_OR_RETURN(options.pem_cert_chain, engine::ReadWholeFile(certificate));
+    NIBBLE_ASSIGN_OR_RETURN(options.pem_private_key, engine::ReadWholeFile(key));
+  }
   return grpc::SslCredentials(options);
 }
 
@@ -67,9 +78,10 @@ engine::Command ChatCommand() {
   return {.name = "chat",
           .summary = "asks a running daemon and streams its answer",
           .arguments =
-              "[--server ADDR] [--adapter NAME] [--tenant-key KEY] [--tls-ca FILE] [--max-tokens N] [--temperature T] "
-              "[--seed S] TEXT",
-          .flags = {"server", "adapter", "tenant-key", "tls-ca", "max-tokens", "temperature", "seed"},
+              "[--server ADDR] [--adapter NAME] [--tenant-key KEY] [--tls-ca FILE [--tls-cert FILE --tls-key FILE]] "
+              "[--max-tokens N] [--temperature T] [--seed S] TEXT",
+          .flags = {"server", "adapter", "tenant-key", "tls-ca", "tls-cert", "tls-key", "max-tokens", "temperature",
+                    "seed"},
           .min_positionals = 1,
           .max_positionals = 1,
           .run = RunChat};

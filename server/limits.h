@@ -38,7 +38,7 @@ struct Limits {
   int64_t intake_bytes = 64ll << 20;           // of those, as received
   int64_t kv_event_subscribers = 16;
   int64_t kv_events_queued = 1 << 14;                // not yet sent to one subscriber
-  absl::Duration stall_timeout = absl::Seconds(30);  // a stream whose reader takes nothing is aborted
+  absl::Duration stall_timeout = absl::Seconds(30);  // a stream whose reader takes nothing for so long is aborted
 };
 
 }  // namespace nibble::server

@@ -153,7 +153,7 @@ TEST(HttpClient, NobodyListeningIsAnError) {
 
 TEST(MakeClient, OnlyKnownTargets) {
   for (const char* target : {"ftp://a:1", "grpc://", "127.0.0.1:50051", ""}) {
-    EXPECT_THAT(MakeClient(target, "", 1, ""), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--target")));
+    EXPECT_THAT(MakeClient(target, "", 1, {}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--target")));
   }
 }
 

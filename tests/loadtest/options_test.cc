@@ -84,6 +84,25 @@ TEST(Options, RefusalsNameTheFlag) {
   }
 }
 
+TEST(Options, AClientCertificateNeedsItsKeyAndACa) {
+  const std::string path = testing::TempDir() + "/pem." + std::to_string(getpid());
+  std::ofstream(path) << "PEM";
+  const std::string ca = "--tls-ca=" + path, certificate = "--tls-cert=" + path, key = "--tls-key=" + path;
+  const auto refused = [](const std::string& why) {
+    return StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(why));
+  };
+  EXPECT_THAT(Parse({"--target=grpc://a:1", ca, certificate}), refused("--tls-cert, --tls-key: one is nothing"));
+  EXPECT_THAT(Parse({"--target=grpc://a:1", ca, key}), refused("--tls-cert, --tls-key: one is nothing"));
+  EXPECT_THAT(Parse({"--target=grpc://a:1", certificate, key}), refused("--tls-cert: needs --tls-ca"));
+  EXPECT_THAT(Parse({"--target=grpc://a:1", ca, certificate, "--tls-key=/no/such/file"}), refused("--tls-key: cannot"));
+  EXPECT_THAT(Parse({"--target=grpc://a:1", ca, "--tls-cert=/no/such/file", key}), refused("--tls-cert: cannot"));
+  EXPECT_THAT(Parse({"--target=http://a:1", ca, certificate, key}), refused("--tls-ca: goes with a gRPC target"));
+  const absl::StatusOr<Options> options = Parse({"--target=grpc://a:1", ca, certificate, key});
+  ASSERT_THAT(options, IsOk());
+  EXPECT_EQ(options->tls.ca + options->tls.certificate + options->tls.key, "PEMPEMPEM");
+  std::remove(path.c_str());
+}
+
 TEST(Options, NoAdaptersOverAContractThatNamesNone) {
   EXPECT_THAT(Parse({"--target=vllm-grpc://a:1", "--adapters=x"}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--adapters")));
