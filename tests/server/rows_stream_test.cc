@@ -184,7 +184,6 @@ TEST_F(ServerRows, Row25_CancelBeforeAdmission) {
     return cancelled() > 0;
   }));
   EXPECT_LE(CancelledAtScrape("client"), sent) << "none is counted twice";
-  engine_->Release();
   ExpectCancelled(*running);
 }
 
