@@ -16,7 +16,7 @@ namespace {
 using testing::HasSubstr;
 
 ModelFile TinyModel() {
-  auto file = OpenModelFile(std::string(NIBBLE_TESTS_DIR) + "/golden/logits/tiny-qwen2-bf16.gguf");
+  auto file = OpenModelFile(NIBBLE_TESTS_DIR "/golden/logits/tiny-qwen2-bf16.gguf");
   EXPECT_THAT(file, IsOk());
   return *std::move(file);
 }
