@@ -4,11 +4,11 @@
 usage: flood.py [--model F] [--threads N] [--rate 2] [--requests 120] [--times 100] [--step-tokens 128] [--json F]
 
 Serves two tenants from one daemon as server/README.md advises: the noisy one may run fewer sequences than there are places,
-in half of the pages, and few of its requests may wait. The quiet one asks at a steady rate, first alone, then while the noisy one asks so many times as
-often, most of which is refused. Prints the quiet tenant's time to first token in both, and the bound of the robustness table:
-twice what it is alone (p99), and one prefill chunk, measured as the first token of a prompt of one step's tokens on the idle
-daemon. Exit status 1 where the bound does not hold. The daemon computes on one core fewer than there are, as the flood has to
-come from somewhere.
+in half of the pages, and few of its requests may wait. The quiet one asks at a steady rate, first alone, then while the noisy
+one asks so many times as often, most of which is refused. Prints the quiet tenant's time to first token in both, and the bound
+of the robustness table: twice what it is alone (p99), and one prefill chunk, measured as the first token of a prompt of one
+step's tokens on the idle daemon. Exit status 1 where the bound does not hold. The daemon computes on one core fewer than there
+are, as the flood has to come from somewhere; on a machine that does other work too, the figures say nothing.
 """
 import argparse
 import hashlib
