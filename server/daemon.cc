@@ -126,7 +126,7 @@ struct Daemon::Parts {
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(std::unique_ptr<ServedModel> model,
                                                       const DaemonOptions& options) try {
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<Identity> identity,
-                          Identity::Load(options.identity, CapacityOf(*model, options)));
+                          Identity::Load(options.identity, CapacityOf(*model, options), options.limits));
   NIBBLE_RETURN_IF_ERROR(identity->Watch());
   auto parts = std::make_unique<Parts>(std::move(model), std::move(identity), options);
   parts->loop.Start();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "kvcache/base/check.h"
 #include "kvcache/base/status_macros.h"
@@ -20,6 +21,15 @@ namespace {
 constexpr absl::string_view kBearer = "Bearer ";
 
 absl::string_view View(grpc::string_ref text) { return {text.data(), text.size()}; }
+
+// gRPC's own limit is one of each frame, and a header block may have any number of them.
+absl::Status CheckMetadata(const grpc::ServerContextBase& context, int64_t limit) {
+  constexpr size_t kFieldOverhead = 32;  // RFC 9113, 6.5.2
+  size_t bytes = 0;
+  for (const auto& [name, value] : context.client_metadata()) bytes += name.size() + value.size() + kFieldOverhead;
+  if (bytes <= static_cast<size_t>(limit)) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("metadata: more than ", limit, " bytes"));
+}
 
 // Every key that was sent. An `authorization` of another scheme counts as a wrong one.
 std::vector<absl::string_view> KeysOf(const grpc::ServerContextBase& context) {
@@ -87,6 +97,7 @@ std::shared_ptr<const Tenants> Gate::tenants() const {
 }
 
 absl::StatusOr<Caller> Gate::Enter(std::string_view method, const grpc::ServerContextBase& context) const {
+  NIBBLE_RETURN_IF_ERROR(CheckMetadata(context, metadata_bytes_));
   const std::optional<Access> access = AccessTo(method);
   if (access == Access::kOpen) return Caller();
   const std::shared_ptr<const Tenants> tenants = this->tenants();

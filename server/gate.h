@@ -4,6 +4,7 @@
 
 #include <grpcpp/server_context.h>
 
+#include <cstdint>
 #include <memory>
 #include <string_view>
 
@@ -16,8 +17,10 @@ namespace nibble::server {
 
 class Gate {
  public:
-  // Null: there are no tenants, and every caller is anonymous.
-  explicit Gate(std::shared_ptr<const Tenants> tenants = nullptr) : tenants_(std::move(tenants)) {}
+  // No tenants: every caller is anonymous. `metadata_bytes` is what a call may bring of it, as HTTP/2 counts: name,
+  // value and 32 for each.
+  Gate(std::shared_ptr<const Tenants> tenants, int64_t metadata_bytes)
+      : metadata_bytes_(metadata_bytes), tenants_(std::move(tenants)) {}
 
   // Any thread. For calls that come from now on. False: they are those that it has. REQUIRES: the gate was made with
   // tenants.
@@ -26,13 +29,14 @@ class Gate {
   bool has_tenants() const { return tenants() != nullptr; }
 
   // Any thread; a few microseconds, and reads metadata only. `method` is the name as registered, never the client's.
-  // UNAUTHENTICATED: no caller was found, said alike whatever was wrong. PERMISSION_DENIED: not for this one, or the
-  // table does not have the method.
+  // RESOURCE_EXHAUSTED: too much metadata. UNAUTHENTICATED: no caller was found, said alike whatever was wrong.
+  // PERMISSION_DENIED: not for this one, or the table does not have the method.
   absl::StatusOr<Caller> Enter(std::string_view method, const grpc::ServerContextBase& context) const;
 
  private:
   std::shared_ptr<const Tenants> tenants() const;
 
+  const int64_t metadata_bytes_;
   mutable absl::Mutex mu_;
   std::shared_ptr<const Tenants> tenants_ ABSL_GUARDED_BY(mu_);
 };

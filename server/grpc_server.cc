@@ -28,7 +28,7 @@ int Milliseconds(absl::Duration duration) { return static_cast<int>(absl::ToInt6
 
 void ApplyLimits(const Limits& limits, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(limits.message_bytes);
-  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, limits.metadata_bytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, limits.header_block_bytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.streams_per_connection);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, Milliseconds(limits.handshake_timeout));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(limits.keepalive_time));
@@ -66,9 +66,9 @@ class Fallback final : public grpc::CallbackGenericService {
 
   grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
     const absl::Status entered = gate_->Enter("", *context).status();
-    return new Reactor(absl::IsUnauthenticated(entered)
-                           ? ToGrpcStatus(entered)
-                           : grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "no such method"));
+    return new Reactor(absl::IsPermissionDenied(entered)
+                           ? grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "no such method")
+                           : ToGrpcStatus(entered));
   }
 
  private:

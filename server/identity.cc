@@ -23,9 +23,10 @@ absl::StatusOr<std::shared_ptr<const Tenants>> ReadTenants(const IdentityOptions
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Identity>> Identity::Load(const IdentityOptions& options, const Capacity& capacity) {
+absl::StatusOr<std::unique_ptr<Identity>> Identity::Load(const IdentityOptions& options, const Capacity& capacity,
+                                                         const Limits& limits) {
   NIBBLE_ASSIGN_OR_RETURN(std::shared_ptr<const Tenants> tenants, ReadTenants(options, capacity));
-  std::unique_ptr<Identity> identity(new Identity(options, capacity, std::move(tenants)));
+  std::unique_ptr<Identity> identity(new Identity(options, capacity, limits, std::move(tenants)));
   if (options.tls.enabled()) {
     NIBBLE_ASSIGN_OR_RETURN(TlsPems pems, ReadTlsFiles(options.tls));
     identity->certificates_ = std::make_unique<TlsCertificates>(std::move(pems));

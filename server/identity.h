@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "server/file_watch.h"
 #include "server/gate.h"
+#include "server/limits.h"
 #include "server/tenants.h"
 #include "server/tls_credentials.h"
 #include "server/tls_files.h"
@@ -24,7 +25,8 @@ struct IdentityOptions {
 class Identity {
  public:
   // Reads all files. Errors name them.
-  static absl::StatusOr<std::unique_ptr<Identity>> Load(const IdentityOptions& options, const Capacity& capacity);
+  static absl::StatusOr<std::unique_ptr<Identity>> Load(const IdentityOptions& options, const Capacity& capacity,
+                                                        const Limits& limits);
 
   const Gate& gate() const { return gate_; }
   // Null: no TLS.
@@ -33,8 +35,9 @@ class Identity {
   absl::Status Watch();
 
  private:
-  Identity(const IdentityOptions& options, const Capacity& capacity, std::shared_ptr<const Tenants> tenants)
-      : options_(options), capacity_(capacity), gate_(std::move(tenants)) {}
+  Identity(const IdentityOptions& options, const Capacity& capacity, const Limits& limits,
+           std::shared_ptr<const Tenants> tenants)
+      : options_(options), capacity_(capacity), gate_(std::move(tenants), limits.metadata_bytes) {}
   void ReloadTenants();
   void ReloadCertificates();
 

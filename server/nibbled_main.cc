@@ -125,7 +125,7 @@ DaemonOptions DaemonOptionsFromFlags(const ServedModel& model) {
 absl::Status Serve(const std::vector<std::string>&) {
   NIBBLE_RETURN_IF_ERROR(CheckFlags());
   // Before the model, which takes its time; what shares are shares of is not known yet.
-  NIBBLE_RETURN_IF_ERROR(Identity::Load(IdentityFromFlags(), Capacity{}).status());
+  NIBBLE_RETURN_IF_ERROR(Identity::Load(IdentityFromFlags(), Capacity{}, Limits{}).status());
   NIBBLE_ASSIGN_OR_RETURN(const LoadOptions load_options, LoadOptionsFromFlags());
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<ServedModel> model, LoadModel(load_options));
   const std::string name = model->name;

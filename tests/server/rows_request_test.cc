@@ -1,4 +1,4 @@
-// Rows 1-8 and 14-15 of the robustness table: what a request may hold. Row 4 is with the real model.
+// Rows 1-8, 14-15 and 17 of the robustness table: what a request may hold. Row 4 is with the real model.
 #include <grpcpp/generic/generic_stub.h>
 
 #include <algorithm>
@@ -156,6 +156,18 @@ TEST_F(ServerRowsLargeVocabulary, Row5_AThousandBiasesAndNoMore) {
   };
   ExpectAccepted(biases(1024));
   ExpectInvalid("sampling.logit_bias: more than 1024", biases(1025));
+}
+
+TEST_F(ServerRows, Row17_MetadataIsBounded) {
+  const auto status_with = [this](int64_t bytes) {
+    grpc::ClientContext context;
+    context.AddMetadata("x", std::string(bytes, 'v'));
+    const auto reader = stub_->Generate(&context, Ask("hello", 2));
+    return ReadAll(context, *reader).status;
+  };
+  const int64_t limit = options_.limits.metadata_bytes;
+  EXPECT_TRUE(status_with(limit - 1024).ok());  // gRPC sends some of its own
+  EXPECT_THAT(status_with(limit), GrpcStatusIs(StatusCode::RESOURCE_EXHAUSTED, "metadata"));
 }
 
 class ServerRowsSmallIntake : public ServerRows {
