@@ -70,8 +70,9 @@ def check_ports(o):
     must(o.get("Service")["spec"].get("clusterIP") == "None", "headless Service")
     routes = [r for m in o.managers().values() for v in m["route_config"]["virtual_hosts"] for r in v["routes"]]
     paths = {(r["match"].get("prefix") or r["match"].get("path")) for r in routes}
-    must(paths <= {"/v1/", "/nibble.v1.Inference/", "/inference.GRPCInferenceService/", "/grpc.health.v1.Health/",
-                   "/ready", "/metrics"}, f"the edge lets through {paths}")
+    must(paths <= {"/v1/", "/nibble.v1.Inference/", "/inference.GRPCInferenceService/",
+                   "/inference.GRPCInferenceService/ModelStreamInfer", "/grpc.health.v1.Health/", "/ready",
+                   "/metrics"}, f"the edge lets through {paths}")
 
 
 def check_mtls(o):
