@@ -49,13 +49,15 @@ PROGRAMS = (
     (r"\bopenssl\b", "openssl"),
     (r"\bdebootstrap\b", "debootstrap"),
     (r'"chromium"', "chromium"),
+    (r'"ip", "link"', "iproute2"),
     (r"\bpython3\b", "python3"),
     (r"grpc_cpp_plugin", "protobuf-compiler-grpc"),
     (r"protobuf::protoc", "protobuf-compiler"),
 )
 SCRIPTS = ("CMakeLists.txt", "CMakePresets.json", "proto/CMakeLists.txt", "tests/CMakeLists.txt", "tests/run.sh",
            "tests/format_test.py", "deploy/quickstart.sh", "deploy/fetch_model.py", "deploy/local-cluster.sh",
-           "deploy/local_cluster.py", "tests/deploy/image_check.py", "tests/loadtest/page_test.py")
+           "deploy/local_cluster.py", "tests/deploy/image_check.py", "tests/loadtest/page_test.py",
+           "tests/conformance/half_open_peer.py")
 
 OUR_FOLDERS = ("server", "scheduler", "engine", "kvcache", "loadtest", "tests")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)

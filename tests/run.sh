@@ -127,13 +127,18 @@ fi
 
 prepare models deploy/fetch_model.py smollm2 qwen2.5-coder-0.5b gemma3-270m
 run_ctest release
-prepare client-environment environment python tests/conformance/requirements.txt &&
+http2=tests/conformance/http2_requirements.txt
+if prepare client-environment environment python tests/conformance/requirements.txt "$http2"; then
   run_python clients tests/conformance/python_client_test.py build/python/bin/python
-if prepare gateway-environment environment gateway tests/acceptance/requirements.txt deploy/requirements.txt; then
+  run_python chaos tests/conformance/chaos_test.py build/python/bin/python
+  run_python interruption tests/conformance/interruption_test.py build/python/bin/python
+fi
+if prepare gateway-environment environment gateway tests/acceptance/requirements.txt deploy/requirements.txt "$http2"; then
   run_python acceptance tests/acceptance/acceptance_test.py build/gateway/bin/python
   run_python envoy tests/deploy/envoy_test.py build/gateway/bin/python
   run_python cluster tests/deploy/cluster_test.py build/gateway/bin/python
   run_python cluster-edge tests/deploy/edge_test.py build/gateway/bin/python
+  run_python edge-chaos tests/deploy/edge_chaos_test.py build/gateway/bin/python
   run_python cluster-routing tests/deploy/routing_test.py build/gateway/bin/python
 fi
 prepare kubernetes-environment environment kubernetes tests/deploy/requirements.txt &&

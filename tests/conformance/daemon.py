@@ -3,10 +3,13 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = pathlib.Path(os.environ.get("NIBBLE_CACHE") or pathlib.Path.home() / ".cache" / "nibble")
 MODEL = CACHE / "smollm2.gguf"
+TINY_MODEL = ROOT / "tests" / "golden" / "logits" / "tiny-llama-f32.gguf"  # answers in milliseconds
 BIN = ROOT / os.environ.get("NIBBLE_BUILD", "build/release") / "bin"  # another build: NIBBLE_BUILD=build/asan
 
 
@@ -52,3 +55,14 @@ def make_stubs(folder):
                           f"--grpc_python_out={folder}", *protos])
     if status:
         raise RuntimeError("protoc failed")
+
+
+def nibble_v1(test_class):
+    """The modules generate_pb2 and inference_pb2_grpc, made for this class of tests."""
+    folder = tempfile.TemporaryDirectory()
+    test_class.addClassCleanup(folder.cleanup)
+    make_stubs(folder.name)
+    sys.path.insert(0, folder.name)
+    test_class.addClassCleanup(sys.path.remove, folder.name)
+    from nibble.v1 import generate_pb2, inference_pb2_grpc
+    return generate_pb2, inference_pb2_grpc

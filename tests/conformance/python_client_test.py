@@ -4,8 +4,6 @@
 Needs the packages of requirements.txt, a built nibbled (NIBBLE_BUILD, or build/release) and the model smollm2 in
 ${NIBBLE_CACHE:-~/.cache/nibble}.
 """
-import sys
-import tempfile
 import time
 import unittest
 
@@ -19,17 +17,12 @@ import daemon as daemons
 class PythonClient(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
-        daemons.make_stubs(cls.folder.name)
-        sys.path.insert(0, cls.folder.name)
-        from nibble.v1 import generate_pb2, inference_pb2, inference_pb2_grpc
-        cls.messages, cls.calls = generate_pb2, inference_pb2
+        cls.messages, calls = daemons.nibble_v1(cls)
         cls.daemon = daemons.Daemon()
         cls.addClassCleanup(cls.daemon.kill)
         cls.channel = grpc.insecure_channel(cls.daemon.ready["grpc"])
         cls.addClassCleanup(cls.channel.close)
-        cls.inference = inference_pb2_grpc.InferenceStub(cls.channel)
+        cls.inference = calls.InferenceStub(cls.channel)
 
     def request(self, max_tokens, **fields):
         return self.messages.GenerateRequest(
