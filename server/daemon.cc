@@ -87,7 +87,9 @@ struct Daemon::Parts {
 
   bool DialSelf() const {
     const bool tls = serving.certificates != nullptr;
-    return tls ? AnswersTls(grpc->address(), kSelfDialTimeout) : AnswersHealthCheck(grpc->address(), kSelfDialTimeout);
+    const bool answered =
+        tls ? AnswersTls(grpc->address(), kSelfDialTimeout) : AnswersHealthCheck(grpc->address(), kSelfDialTimeout);
+    return answered || grpc->full();  // a port that turns connections away is not deaf
   }
 
   // The port of requests last: where the other cannot be had, none was ever taken.

@@ -10,12 +10,13 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "kserve/inference.grpc.pb.h"
+#include "kvcache/base/status_macros.h"
 #include "nibble/v1/inference.grpc.pb.h"
 #include "server/adapters_service.h"
 #include "server/health_service.h"
 #include "server/inference_service.h"
+#include "server/listener.h"
 #include "server/oip_service.h"
 #include "server/vllm_service.h"
 #include "server/wire.h"
@@ -37,8 +38,6 @@ void ApplyLimits(const Limits& limits, grpc::ServerBuilder& builder) {
   // Clients that ping while they wait for a long prefill are not to be taken for a flood (gRPC's default: 5 minutes).
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              Milliseconds(limits.least_ping_interval));
-  // Without it a second daemon would share the port instead of being told that it is taken.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // A compressed message declares nothing about its size: refused.
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
@@ -53,10 +52,6 @@ void SilenceLibraries() {
 std::shared_ptr<grpc::ServerCredentials> Credentials(const Serving& serving) {
   if (serving.certificates == nullptr) return grpc::InsecureServerCredentials();
   return serving.certificates->MakeCredentials();
-}
-
-std::string WithPort(const std::string& address, int port) {
-  return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
 }
 
 // What no service registered. Who is not let in does not learn which methods there are.
@@ -108,17 +103,22 @@ struct GrpcServer::Parts {
   OipService oip;
   Fallback fallback;
   HealthService health;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor;
   std::unique_ptr<grpc::Server> server;  // destroyed before the services
+  std::unique_ptr<Listener> listener;
 };
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& address, Serving* serving) {
   SilenceLibraries();
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   auto parts = std::make_unique<Parts>(serving);
-  int port = 0;
+  const Limits& limits = serving->limits;
+  NIBBLE_ASSIGN_OR_RETURN(parts->listener, Listener::Bind(address, {.connections = limits.connections,
+                                                                    .unacked_timeout = limits.keepalive_timeout}));
   grpc::ServerBuilder builder;
-  ApplyLimits(serving->limits, builder);
-  builder.AddListeningPort(address, Credentials(*serving), &port);
+  ApplyLimits(limits, builder);
+  using ByDescriptor = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+  parts->acceptor = builder.experimental().AddExternalConnectionAcceptor(ByDescriptor::FROM_FD, Credentials(*serving));
   builder.RegisterService(parts->native.get());
   builder.RegisterService(parts->adapters.get());
   builder.RegisterService(parts->vllm.get());
@@ -127,16 +127,22 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   builder.RegisterCallbackGenericService(&parts->fallback);
   if (serving->gate->has_tenants()) builder.SetOption(std::make_unique<WithoutReflection>());
   parts->server = builder.BuildAndStart();
-  if (parts->server == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", address));
-  }
-  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(parts), WithPort(address, port)));
+  if (parts->server == nullptr) return absl::UnavailableError("the gRPC server does not start");
+  parts->listener->Start([acceptor = parts->acceptor.get()](int fd) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.fd = fd;
+    acceptor->HandleNewConnection(&connection);
+  });
+  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(parts)));
 }
 
-GrpcServer::GrpcServer(std::unique_ptr<Parts> parts, std::string address)
-    : parts_(std::move(parts)), address_(std::move(address)) {}
+GrpcServer::GrpcServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
+
+const std::string& GrpcServer::address() const { return parts_->listener->address(); }
+
+bool GrpcServer::full() const { return parts_->listener->full(); }
 
 int64_t GrpcServer::watches() const { return parts_->health.watchers(); }
 
@@ -147,6 +153,7 @@ void GrpcServer::BeginDrain() {
 
 void GrpcServer::Shutdown(absl::Duration grace) {
   BeginDrain();
+  parts_->listener->Stop();
   parts_->server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(grace));
 }
 

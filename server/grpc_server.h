@@ -20,8 +20,10 @@ class GrpcServer {
   ~GrpcServer();
 
   // The address with the port that was bound.
-  const std::string& address() const { return address_; }
+  const std::string& address() const;
 
+  // Whether its connections are at their limit.
+  bool full() const;
   // Health watches that are open.
   int64_t watches() const;
   // Health says NOT_SERVING and ends its watches.
@@ -31,10 +33,9 @@ class GrpcServer {
 
  private:
   struct Parts;
-  GrpcServer(std::unique_ptr<Parts> parts, std::string address);
+  explicit GrpcServer(std::unique_ptr<Parts> parts);
 
   const std::unique_ptr<Parts> parts_;
-  const std::string address_;
 };
 
 // Connects anew to `address` and asks its health service; true if it answers in time, whatever it says.

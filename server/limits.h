@@ -13,6 +13,7 @@ struct Limits {
   int message_bytes = 1 << 20;
   int metadata_bytes = 16 << 10;      // what a call may bring, as it is found by the gate
   int header_block_bytes = 64 << 10;  // told to clients; gRPC 1.51 holds single frames against it
+  int64_t connections = 1024;
   int streams_per_connection = 100;
   absl::Duration handshake_timeout = absl::Seconds(10);
   absl::Duration keepalive_time = absl::Seconds(30);
