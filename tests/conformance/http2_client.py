@@ -5,6 +5,7 @@ import struct
 import time
 
 import hpack
+from hpack.hpack import encode_integer
 from hyperframe.frame import (ContinuationFrame, DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame,
                               SettingsFrame, WindowUpdateFrame)
 
@@ -20,7 +21,7 @@ def message(payload, declared=None, compressed=0):
 
 
 def fields(path=GENERATE, **changes):
-    """The header fields of a call. `te="x"` replaces one, None removes it; `_path` stands for `:path`, `a_b` for `a-b`."""
+    """The header fields of a call. `te="x"` replaces one, None removes it; `_path` is `:path`, and `a_b` is `a-b`."""
     values = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "localhost", "te": "trailers",
               "content-type": "application/grpc"}
     for name, value in changes.items():
@@ -30,14 +31,7 @@ def fields(path=GENERATE, **changes):
 
 def literal(name, value):
     """A header field that HPACK does not index, so that each costs what it says."""
-    def number(n):
-        octets = [min(n, 127)]
-        n -= 127
-        while n >= 0:
-            octets.append(n % 128 + (128 if n >= 128 else 0))
-            n = n // 128 if n >= 128 else -1
-        return bytes(octets)
-    return b"\0" + number(len(name)) + name + number(len(value)) + value
+    return b"\0" + b"".join(bytes(encode_integer(len(text), 7)) + text for text in (name, value))
 
 
 class Closed(Exception):

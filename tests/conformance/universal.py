@@ -16,6 +16,11 @@ def figure(metrics, name):
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((name + "{", name + " ", name + ",")))
 
 
+def alive(metrics):
+    with urllib.request.urlopen(f"http://{metrics}/livez", timeout=10) as reply:
+        return reply.status == 200
+
+
 class Universal:
     """Of one daemon. `canary` asks it what another tenant would, and returns the answer."""
 

@@ -126,7 +126,7 @@ class EdgeChaos(unittest.TestCase):
             self.assertTrue(connection.closed)
 
     def flood(self, make, seconds=20):
-        """Sends what `make(connection)` gives, and reads nothing, until the edge hangs up; the connection as it ended."""
+        """Sends what `make(connection)` gives, reading nothing, until the edge hangs up; the connection as it ended."""
         with self.connection() as connection:
             end = time.monotonic() + seconds
             with self.assertRaises(Closed):

@@ -149,23 +149,17 @@ class Edge(unittest.TestCase):
             self.assertTrue(healthy(channel, 1), "an RPC within a second of the release")
 
     def test_Row21_descriptors_run_out_at_a_bare_daemon(self):
-        """gRPC 1.51 stops accepting for good (CVE-2023-4785): /livez says so, and a restart is the cure."""
         bare = Replica("bare", fixture.NIBBLED, fixture.MODEL, ["--threads=1"], self.cluster.folder)
-        self.addCleanup(bare.kill)
+        self.addCleanup(bare.stop)
         bare.start()
         leave_descriptors(bare, 24)
         with connections(bare.grpc, 200):
             time.sleep(0.2)
         start = time.monotonic()
         with grpc.insecure_channel(bare.grpc) as channel:
-            recovered = healthy(channel, 1)
-        if not recovered:
-            wait_until("/livez to fail", lambda: get(f"http://{bare.metrics}/livez") is None, 30)
-        print(f"bare daemon: {'answers again' if recovered else 'deaf'} after {time.monotonic() - start:.1f} s")
-        bare.stop()
-        bare.start()
-        with grpc.insecure_channel(bare.grpc) as channel:
-            self.assertTrue(healthy(channel, 5))
+            self.assertTrue(healthy(channel, 1), "an RPC within a second of the release")
+        print(f"bare daemon: answers {time.monotonic() - start:.2f} s after the release")
+        self.assertIsNotNone(get(f"http://{bare.metrics}/livez"))
 
 
 if __name__ == "__main__":
