@@ -22,8 +22,8 @@ class Listener {
  public:
   struct Options {
     int64_t connections = 0;  // open at once; one above is closed as soon as it is accepted
-    absl::Duration
-        unacked_timeout;  // a connection whose peer acknowledges nothing for so long is dead (TCP_USER_TIMEOUT)
+    // A connection whose peer acknowledges nothing for so long is dead (TCP_USER_TIMEOUT).
+    absl::Duration unacked_timeout;
   };
 
   // Binds "HOST:PORT"; port 0: a free one. A name is bound at each of its addresses. UNAVAILABLE where it cannot.
