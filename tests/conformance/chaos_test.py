@@ -150,23 +150,25 @@ class Chaos(unittest.TestCase):
             self.assertEqual(connection.answer(headers.stream_id), INVALID_ARGUMENT)  # the text is too long
 
     def test_Row19_streams_opened_and_reset_at_full_rate(self):
-        self.spare_bytes = 512 * MIB
+        # gRPC keeps what it has not got to, up to 20 KiB a stream; what bounds their number is the edge.
+        self.spare_bytes = 256 * MIB
         body = message(self.request(max_tokens=400).SerializeToString())
-        with Connection(self.address) as connection:
-            end = time.monotonic() + 2
-            while time.monotonic() < end:
-                parts = []
-                for _ in range(50):
-                    headers = connection.open()
-                    stream = headers.stream_id
-                    parts += [headers, DataFrame(stream, data=body, flags=["END_STREAM"]),
-                              RstStreamFrame(stream, error_code=8)]
-                connection.send(*parts)
-                connection.read(0)
-            count = connection.streams
-        self.assertEqual(self.canary(), self.universal.answer)
-        print(f"{count} streams opened and reset: {self.universal.rss_growth() / MIB:.0f} MiB more resident")
-        self.assertGreater(count, 1000)
+        growth = []
+        for _ in range(2):
+            with Connection(self.address) as connection:
+                while connection.streams < 3_000:
+                    parts = []
+                    for _ in range(50):
+                        headers = connection.open()
+                        stream = headers.stream_id
+                        parts += [headers, DataFrame(stream, data=body, flags=["END_STREAM"]),
+                                  RstStreamFrame(stream, error_code=8)]
+                    connection.send(*parts)
+                    connection.read(0)
+            self.assertEqual(self.canary(), self.universal.answer)
+            growth.append(self.universal.rss_growth())
+        print("3,000 streams opened and reset, twice: " +
+              ", ".join(f"{bytes_ / MIB:.0f} MiB" for bytes_ in growth) + " more resident")
 
     def test_Row20_bad_headers_end_their_stream_alone(self):
         bad = [{"te": "x"}, {"te": None}, {"_scheme": "x"}, {"_authority": None}, {"_path": None}, {"_method": None},
