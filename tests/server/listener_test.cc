@@ -21,6 +21,7 @@ class ListenerTest : public ServerFixture {
   void TearDown() override {
     for (const int fd : clients_) close(fd);
     if (listener_ != nullptr) listener_->Stop();
+    absl::MutexLock lock(&mu_);
     for (const int fd : taken_) close(fd);
   }
 
