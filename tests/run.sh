@@ -144,5 +144,8 @@ fi
 prepare kubernetes-environment environment kubernetes tests/deploy/requirements.txt &&
   run_python kubernetes tests/deploy/kubernetes_test.py build/kubernetes/bin/python
 build tsan && run_ctest tsan
-build asan && run_ctest asan
+if build asan; then
+  run_ctest asan -LE fuzz
+  run_ctest asan -L fuzz -j $((2 * jobs))  # each for a minute, whatever else runs
+fi
 finish
