@@ -1,5 +1,6 @@
 #include "server/process.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -78,6 +79,8 @@ void PrepareProcess(int64_t open_files) {
   files.rlim_cur = std::max(files.rlim_cur, std::min<rlim_t>(files.rlim_max, open_files));
   setrlimit(RLIMIT_NOFILE, &files);
   signal(SIGPIPE, SIG_IGN);
+  // An adapter's file goes back to the system once it is loaded; left alone, glibc learns to keep pieces of its size.
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
 }
 
 void WatchStopSignals() {

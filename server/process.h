@@ -9,7 +9,8 @@
 
 namespace nibble::server {
 
-// No core files (prompts would be in them), as many open files as allowed up to `open_files`, no death by SIGPIPE.
+// No core files (prompts would be in them), as many open files as allowed up to `open_files`, no death by SIGPIPE, and
+// large pieces of memory are the system's again when they are freed.
 void PrepareProcess(int64_t open_files);
 
 // Takes over SIGTERM and SIGINT for the rest of the process. Until SetServing, one of them ends the process with
