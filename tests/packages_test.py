@@ -32,7 +32,7 @@ HEADERS = (
     (r"civetweb\.h|CivetServer\.h", "libcivetweb-dev"),
     # The compiler's and the C library's.
     (r"[a-z_0-9]+$|(sys|arpa|netinet|linux|sanitizer|asm)/", "g++"),
-    (r"(dirent|dlfcn|errno|fcntl|immintrin|netdb|poll|pthread|sched|signal|spawn|unistd)\.h", "g++"),
+    (r"(dirent|dlfcn|errno|fcntl|immintrin|malloc|netdb|poll|pthread|sched|signal|spawn|unistd)\.h", "g++"),
 )
 
 # What a script or a build file says -> the package that brings the program.
