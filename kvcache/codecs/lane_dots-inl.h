@@ -67,12 +67,7 @@ inline constexpr float kDotUnit = kSignedCodes ? 1.0f / (1 << (8 - kBits)) : 1.0
 template <int kBits, bool kSignedCodes, int kField>
 HWY_INLINE __m512i Field(__m512i packed) {
   if constexpr (kBits == 8) return packed;
-  constexpr int kMask = (1 << kBits) - 1, kTop = 8 - kBits * (kField + 1);
-  if constexpr (kSignedCodes) {
-    return _mm512_and_si512(_mm512_slli_epi16(packed, kTop), _mm512_set1_epi8(static_cast<char>(kMask << (8 - kBits))));
-  } else {
-    return _mm512_and_si512(_mm512_srli_epi16(packed, kBits * kField), _mm512_set1_epi8(kMask));
-  }
+  return BitsOfBytes < kBits * kField, kBits, kSignedCodes ? 8 - kBits : 0 > (packed);
 }
 
 template <int kBits, bool kSignedCodes>
@@ -86,8 +81,9 @@ HWY_INLINE void LoadFields(const uint8_t* codes, __m512i* fields) {
 
 // The instruction multiplies unsigned by signed bytes, and adds four products without saturation.
 template <bool kSignedCodes>
-HWY_INLINE __m512i AddProducts(__m512i sum, __m512i codes, __m512i x) {
-  return kSignedCodes ? _mm512_dpbusd_epi32(sum, x, codes) : _mm512_dpbusd_epi32(sum, codes, x);
+HWY_INLINE __m512i AddProducts(__m512i sum, __m512i codes, const uint8_t* four) {
+  if constexpr (kSignedCodes) return AddByteProducts(sum, _mm512_set1_epi32(LoadFour(four)), codes);
+  return AddByteProducts(sum, codes, four);
 }
 
 template <int kBits, bool kSignedCodes, bool kWide, int kRows>
@@ -103,12 +99,12 @@ HWY_INLINE void LaneDots(const uint8_t* codes, int64_t block_bytes, int blocks, 
     NIBBLE_UNROLL for (int f = 0; f < kFields; ++f) {
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         const uint8_t* four = x.row(r) + 4 * (block * kFields + f);
-        const __m512i lower = _mm512_set1_epi32(LoadFour(four + (kWide ? x.plane_bytes : 0)));
+        const uint8_t* lower = four + (kWide ? x.plane_bytes : 0);
         NIBBLE_UNROLL for (int v = 0; v < 2; ++v) {
           __m512i& dot = dots[r][v].v[0].raw;
           dot = AddProducts<kSignedCodes>(dot, fields[v][f], lower);
           if constexpr (kWide) {
-            upper[r][v] = AddProducts<kSignedCodes>(upper[r][v], fields[v][f], _mm512_set1_epi32(LoadFour(four)));
+            upper[r][v] = AddProducts<kSignedCodes>(upper[r][v], fields[v][f], four);
           }
         }
       }

@@ -18,6 +18,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kvcache/simd/bytes-inl.h"
 #include "kvcache/simd/vec16-inl.h"
 
 #if HWY_TARGET == HWY_AVX3_DL
@@ -59,13 +60,7 @@ HWY_INLINE OperandScale ScaleOfLargest(int32_t bits) {
 }
 
 #if HWY_TARGET == HWY_AVX3_DL
-// As instructions, for g++ 12 copies and spills the sums around the intrinsics.
-// sum and the products of four unsigned bytes with four signed ones, of each lane.
-HWY_INLINE __m512i AddByteProducts(__m512i sum, __m512i unsigned_bytes, __m512i signed_bytes) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_bytes), "v"(signed_bytes));
-  return sum;
-}
-// sum and the products of two pairs of int16, of each lane.
+// sum and the products of two pairs of int16, of each lane. (As an instruction: bytes-inl.h says why.)
 HWY_INLINE __m512i AddPairProducts(__m512i sum, __m512i a, __m512i b) {
   asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
   return sum;

@@ -18,9 +18,10 @@
 #define NIBBLE_FOR_ISA(isa, expression) (static_cast<void>(isa), HWY_STATIC_NAMESPACE::expression)
 #endif
 
-// In place of HWY_BEFORE_NAMESPACE where the AVX-512 target uses VNNI or VBMI instructions: Highway 1.0.3 checks the
-// processor for them but does not tell the compiler. (Not nested inside it: clang heeds the outer attribute alone.)
+// In place of HWY_BEFORE_NAMESPACE where the AVX-512 target uses VNNI, VBMI or GFNI instructions: Highway 1.0.3 checks
+// the processor for them (isa.cc for GFNI) but does not tell the compiler. (Not nested inside it: clang heeds the outer
+// attribute alone.)
 #define NIBBLE_BEFORE_VNNI_NAMESPACE() \
-  HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni,avx512vbmi") static_assert(true, "")
+  HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni,avx512vbmi,gfni") static_assert(true, "")
 
 #endif  // NIBBLE_KVCACHE_SIMD_TARGETS_H_

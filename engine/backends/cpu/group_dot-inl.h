@@ -17,6 +17,7 @@
 
 #include "engine/quant/weight_groups.h"
 #include "hwy/highway.h"
+#include "kvcache/simd/bytes-inl.h"
 #include "kvcache/simd/vec16-inl.h"
 
 #if HWY_TARGET == HWY_AVX3_DL
@@ -33,7 +34,7 @@ using namespace nibble::simd::HWY_NAMESPACE;  // NOLINT: the vector vocabulary o
 constexpr int kCodeBytes1 = 64;
 constexpr int kCodeBytes4 = 256;
 constexpr int kCodeBytes8 = 512;
-#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX2
+#if HWY_TARGET == HWY_AVX2
 HWY_INLINE int32_t LoadFour(const int8_t* x) {
   int32_t four;
   std::memcpy(&four, x, 4);
@@ -43,6 +44,10 @@ HWY_INLINE int32_t LoadFour(const int8_t* x) {
 
 #if HWY_TARGET == HWY_AVX3_DL
 
+HWY_INLINE void Add(I16& dot, __m512i weights, const int8_t* four) {
+  dot.v[0].raw = AddByteProducts(dot.v[0].raw, weights, four);
+}
+
 template <int kRows>
 HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
                           int64_t /*bias_stride*/, I16* dots) {
@@ -51,12 +56,11 @@ HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride,
   NIBBLE_UNROLL for (int pair = 0; pair < 4; ++pair) {
     const __m512i packed = _mm512_loadu_si512(codes + pair * 64);
     const __m512i low = _mm512_and_si512(packed, low_mask);
-    const __m512i high = _mm512_and_si512(_mm512_srli_epi16(packed, 4), low_mask);
+    const __m512i high = BitsOfBytes<4, 4>(packed);
     NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
       const int8_t* row = x + r * stride + pair * 8;
-      __m512i& dot = dots[r].v[0].raw;
-      dot = _mm512_dpbusd_epi32(dot, low, _mm512_set1_epi32(LoadFour(row)));
-      dot = _mm512_dpbusd_epi32(dot, high, _mm512_set1_epi32(LoadFour(row + 4)));
+      Add(dots[r], low, row);
+      Add(dots[r], high, row + 4);
     }
   }
 }
@@ -70,25 +74,29 @@ HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride,
   NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r].v[0].raw = _mm512_set1_epi32(biases[r * bias_stride]);
   NIBBLE_UNROLL for (int block = 0; block < 8; ++block) {
     const __m512i weights = _mm512_xor_si512(_mm512_loadu_si512(codes + block * 64), shift);
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      __m512i& dot = dots[r].v[0].raw;
-      dot = _mm512_dpbusd_epi32(dot, weights, _mm512_set1_epi32(LoadFour(x + r * stride + block * 4)));
-    }
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) Add(dots[r], weights, x + r * stride + block * 4);
   }
+}
+
+template <int kBlock, int kRows>
+HWY_INLINE void AddBlock1(__m512i packed, const int8_t* x, int64_t stride, I16* dots) {
+  const __m512i bits = BitsOfBytes<kBlock, 1>(packed);
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) Add(dots[r], bits, x + r * stride + kBlock * 4);
 }
 
 // Of 0 and 1. The eight blocks lie in the eight bits of one vector.
 template <int kRows>
 HWY_INLINE void GroupDot1(const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots) {
-  const __m512i ones = _mm512_set1_epi8(1), packed = _mm512_loadu_si512(codes);
+  const __m512i packed = _mm512_loadu_si512(codes);
   NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r].v[0].raw = _mm512_setzero_si512();
-  NIBBLE_UNROLL for (int block = 0; block < 8; ++block) {
-    const __m512i bits = _mm512_and_si512(_mm512_srli_epi16(packed, block), ones);
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      __m512i& dot = dots[r].v[0].raw;
-      dot = _mm512_dpbusd_epi32(dot, bits, _mm512_set1_epi32(LoadFour(x + r * stride + block * 4)));
-    }
-  }
+  AddBlock1<0, kRows>(packed, x, stride, dots);
+  AddBlock1<1, kRows>(packed, x, stride, dots);
+  AddBlock1<2, kRows>(packed, x, stride, dots);
+  AddBlock1<3, kRows>(packed, x, stride, dots);
+  AddBlock1<4, kRows>(packed, x, stride, dots);
+  AddBlock1<5, kRows>(packed, x, stride, dots);
+  AddBlock1<6, kRows>(packed, x, stride, dots);
+  AddBlock1<7, kRows>(packed, x, stride, dots);
 }
 
 constexpr int kMaxRows = 8;
