@@ -48,7 +48,8 @@ int64_t GrammarBytes(const sched::Request& request) {
 
 GenerateStream::GenerateStream(Serving* serving, std::unique_ptr<GenerateWire> wire, const Caller& caller,
                                AnswerTransport* transport, sched::Nanos deadline)
-    : serving_(serving),
+    : WatchedStream(serving->limits.stall_timeout),
+      serving_(serving),
       caller_(caller),
       wire_(std::move(wire)),
       arrival_(serving->clock()),
@@ -277,18 +278,6 @@ void GenerateStream::EndChoice(const sched::Finish& finish, sched::Nanos now) {
   final_status_ = StatusOf(worst_reason_, cancel_cause_.value_or(sched::CancelCause::kDrain));
 }
 
-void GenerateStream::CheckStalled(sched::Nanos now) {
-  switch (NextStallAction(now)) {
-    case StallAction::kNone:
-      return;
-    case StallAction::kAbort:
-      RequestCancel(sched::CancelCause::kSlowReader);
-      return Pump();
-    case StallAction::kReset:
-      return Reset();
-  }
-}
-
 void GenerateStream::CancelIfNamed(const std::string& tenant, const absl::flat_hash_set<std::string>& request_ids) {
   if (tenant != caller_.tenant) return;
   {
@@ -298,22 +287,21 @@ void GenerateStream::CancelIfNamed(const std::string& tenant, const absl::flat_h
   RequestCancel(sched::CancelCause::kClient);
 }
 
-void GenerateStream::Reset() {
-  absl::MutexLock lock(&done_mu_);
-  if (!done_) transport_->Reset();
+std::optional<sched::Nanos> GenerateStream::WaitingSince() const {
+  absl::MutexLock lock(&mu_);
+  if (!writing_) return paused_since_;
+  return std::min(writing_since_, paused_since_.value_or(writing_since_));
 }
 
-GenerateStream::StallAction GenerateStream::NextStallAction(sched::Nanos now) {
-  const sched::Nanos patience = absl::ToInt64Nanoseconds(serving_->limits.stall_timeout);
-  absl::MutexLock lock(&mu_);
-  if (stalled_since_.has_value()) return now - *stalled_since_ < patience ? StallAction::kNone : StallAction::kReset;
-  const bool write_stalled = writing_ && now - writing_since_ >= patience;
-  const bool pause_stalled = paused_since_.has_value() && now - *paused_since_ >= patience;
-  if (!write_stalled && !pause_stalled) return StallAction::kNone;
-  stalled_since_ = now;
-  Discard();
-  if (live_choices_ == 0) final_status_ = CancelStatus(sched::CancelCause::kSlowReader);
-  return StallAction::kAbort;
+void GenerateStream::AbortStalled() {
+  {
+    absl::MutexLock lock(&mu_);
+    stalled_ = true;
+    Discard();
+    if (live_choices_ == 0) final_status_ = CancelStatus(sched::CancelCause::kSlowReader);
+  }
+  RequestCancel(sched::CancelCause::kSlowReader);
+  Pump();
 }
 
 void GenerateStream::Discard() {
@@ -333,7 +321,7 @@ bool GenerateStream::StartNextOperation() {
     absl::MutexLock lock(&mu_);
     if (end_called_ || starting_write_) return false;
     // A write that nobody reads does not end by itself: a stalled stream may only finish.
-    const bool write_in_the_way = writing_ && !stalled_since_.has_value();
+    const bool write_in_the_way = writing_ && !stalled_;
     if (write_in_the_way) return false;
     if (!writing_ && !outbox_.empty()) {
       event = outbox_.Pop();
@@ -383,10 +371,7 @@ void GenerateStream::OnWritten(bool ok) {
 }
 
 void GenerateStream::OnDone() {
-  {
-    absl::MutexLock lock(&done_mu_);
-    done_ = true;
-  }
+  NoteDone();
   bool ran = false;
   {
     absl::MutexLock lock(&mu_);

@@ -50,18 +50,18 @@ class GenerateStream final : public sched::TokenSink,
   void OnFinish(int index, const sched::Finish& finish) override;
 
   // The registry.
-  void CheckStalled(sched::Nanos now) override;
   void CancelIfNamed(const std::string& tenant, const absl::flat_hash_set<std::string>& request_ids) override;
-  void Reset() override;
 
  private:
-  enum class StallAction { kNone, kAbort, kReset };
   struct Choice {
     ChoiceText text;
     sched::Nanos last_token = 0;
     std::string stop_string = {};  // that matched
   };
 
+  std::optional<sched::Nanos> WaitingSince() const override;
+  void AbortStalled() override;
+  void ResetCall() override { transport_->Reset(); }
   // Intake thread.
   void Admit(const grpc::ByteBuffer& request);
   absl::StatusOr<AdmittedRequest> Translate(const grpc::ByteBuffer& request);
@@ -79,8 +79,6 @@ class GenerateStream final : public sched::TokenSink,
   void RequestCancel(sched::CancelCause cause);
   void NoteToken(Choice& choice, sched::Nanos now);
   void EndChoice(const sched::Finish& finish, sched::Nanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // kAbort once, when the reader has stalled; kReset when even the status was not read.
-  StallAction NextStallAction(sched::Nanos now);
   void Discard() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Writes what waits, or ends the call, where it is time.
   void Pump();
@@ -110,9 +108,6 @@ class GenerateStream final : public sched::TokenSink,
   RequestTimings timings_;
 
   AnswerTransport* const transport_;
-  absl::Mutex done_mu_;  // OnDone waits here while Reset uses the transport
-  bool done_ ABSL_GUARDED_BY(done_mu_) = false;
-
   grpc::ByteBuffer buffer_;  // of the write in flight
 
   mutable absl::Mutex mu_;
@@ -126,7 +121,7 @@ class GenerateStream final : public sched::TokenSink,
   bool end_called_ ABSL_GUARDED_BY(mu_) = false;
   sched::Nanos writing_since_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<sched::Nanos> paused_since_ ABSL_GUARDED_BY(mu_);
-  std::optional<sched::Nanos> stalled_since_ ABSL_GUARDED_BY(mu_);
+  bool stalled_ ABSL_GUARDED_BY(mu_) = false;
   std::optional<sched::CancelCause> cancel_cause_ ABSL_GUARDED_BY(mu_);
   sched::FinishReason worst_reason_ ABSL_GUARDED_BY(mu_) = sched::FinishReason::kStop;
   std::optional<grpc::Status> final_status_ ABSL_GUARDED_BY(mu_);

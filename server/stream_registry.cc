@@ -6,6 +6,27 @@
 
 namespace nibble::server {
 
+void WatchedStream::CheckStalled(sched::Nanos now) {
+  if (stalled_since_.has_value()) {
+    if (now - *stalled_since_ >= patience_) Reset();
+    return;
+  }
+  const std::optional<sched::Nanos> since = WaitingSince();
+  if (!since.has_value() || now - *since < patience_) return;
+  stalled_since_ = now;
+  AbortStalled();
+}
+
+void WatchedStream::Reset() {
+  absl::MutexLock lock(&done_mu_);
+  if (!done_) ResetCall();
+}
+
+void WatchedStream::NoteDone() {
+  absl::MutexLock lock(&done_mu_);
+  done_ = true;
+}
+
 StreamRegistry::StreamRegistry(absl::Duration period, std::function<sched::Nanos()> clock)
     : period_(period), clock_(std::move(clock)), watcher_([this] { Watch(); }) {}
 

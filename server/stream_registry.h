@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,12 +21,31 @@ namespace nibble::server {
 class WatchedStream {
  public:
   virtual ~WatchedStream() = default;
-  // Aborts the stream if its reader has taken nothing for too long. Called on the watching thread.
-  virtual void CheckStalled(sched::Nanos now) = 0;
+  // Watching thread. Aborts the stream if its reader has taken nothing for `patience`, and resets it where even the
+  // status is not read for as long again.
+  void CheckStalled(sched::Nanos now);
   // Any thread. Cancels the request, as its client would, where it is the tenant's and its id is among these.
   virtual void CancelIfNamed(const std::string& tenant, const absl::flat_hash_set<std::string>& request_ids) = 0;
   // Any thread. Drops the connection's half of the stream, delivered or not.
-  virtual void Reset() = 0;
+  void Reset();
+
+ protected:
+  explicit WatchedStream(absl::Duration patience) : patience_(absl::ToInt64Nanoseconds(patience)) {}
+  // The call is about to be gone: no reset is under way when this returns, and none will come.
+  void NoteDone();
+
+ private:
+  // Since when a message is not taken; nullopt: nothing waits for the reader.
+  virtual std::optional<sched::Nanos> WaitingSince() const = 0;
+  // Once. What is not written yet is for nothing: the status is all that may be sent.
+  virtual void AbortStalled() = 0;
+  // Not after NoteDone.
+  virtual void ResetCall() = 0;
+
+  const sched::Nanos patience_;
+  std::optional<sched::Nanos> stalled_since_;  // watching thread
+  absl::Mutex done_mu_;
+  bool done_ ABSL_GUARDED_BY(done_mu_) = false;
 };
 
 class StreamRegistry {

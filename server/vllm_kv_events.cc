@@ -85,36 +85,21 @@ void KvEventStream::OnWriteDone(bool ok) {
 
 void KvEventStream::OnDone() {
   serving_->loop->UnwatchIndex(this);
-  {
-    absl::MutexLock lock(&done_mu_);
-    done_ = true;
-  }
+  NoteDone();
   subscribers_->Remove(this);
 }
 
-void KvEventStream::CheckStalled(sched::Nanos now) {
-  switch (NextStallAction(now)) {
-    case StallAction::kNone:
-      return;
-    case StallAction::kAbort:
-      return End(absl::AbortedError("slow_reader: the events were not read"));
-    case StallAction::kReset:
-      return Reset();
-  }
-}
-
-KvEventStream::StallAction KvEventStream::NextStallAction(sched::Nanos now) {
-  const sched::Nanos patience = absl::ToInt64Nanoseconds(serving_->limits.stall_timeout);
+std::optional<sched::Nanos> KvEventStream::WaitingSince() const {
   absl::MutexLock lock(&mu_);
-  if (stalled_since_.has_value()) return now - *stalled_since_ < patience ? StallAction::kNone : StallAction::kReset;
-  if (!writing_ || now - writing_since_ < patience) return StallAction::kNone;
-  stalled_since_ = now;
-  return StallAction::kAbort;
+  return writing_ ? std::optional(writing_since_) : std::nullopt;
 }
 
-void KvEventStream::Reset() {
-  absl::MutexLock lock(&done_mu_);
-  if (!done_) context_->TryCancel();
+void KvEventStream::AbortStalled() {
+  {
+    absl::MutexLock lock(&mu_);
+    stalled_ = true;
+  }
+  End(absl::AbortedError("slow_reader: the events were not read"));
 }
 
 void KvEventStream::End(absl::Status status) {
@@ -137,7 +122,7 @@ void KvEventStream::Pump() {
   {
     absl::MutexLock lock(&mu_);
     // A write that nobody reads does not end by itself: a stalled stream may only finish.
-    const bool write_in_the_way = writing_ && !stalled_since_.has_value();
+    const bool write_in_the_way = writing_ && !stalled_;
     if (write_in_the_way || finished_ || (!ended_ && cleared_ && queue_.empty()) || (!ended_ && !told_)) return;
     status = status_;
     if (ended_) {

@@ -45,19 +45,17 @@ class KvEventStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnCancel() override;
   void OnDone() override;
 
-  void CheckStalled(sched::Nanos now) override;
   void CancelIfNamed(const std::string&, const absl::flat_hash_set<std::string>&) override {}  // it has no id
-  void Reset() override;
 
  private:
-  enum class StallAction { kNone, kAbort, kReset };
-
   KvEventStream(Serving* serving, StreamRegistry* subscribers, grpc::CallbackServerContext* context)
-      : serving_(serving), subscribers_(subscribers), context_(context) {}
+      : WatchedStream(serving->limits.stall_timeout), serving_(serving), subscribers_(subscribers), context_(context) {}
+  std::optional<sched::Nanos> WaitingSince() const override;
+  void AbortStalled() override;
+  void ResetCall() override { context_->TryCancel(); }
   absl::Status Subscribe(const grpc::ByteBuffer& request);
   void End(absl::Status status) ABSL_LOCKS_EXCLUDED(mu_);
   void EndLocked(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  StallAction NextStallAction(sched::Nanos now) ABSL_LOCKS_EXCLUDED(mu_);
   void Pump() ABSL_LOCKS_EXCLUDED(mu_);
   smg::grpc::common::KvEventBatch NextBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -65,15 +63,13 @@ class KvEventStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   StreamRegistry* const subscribers_;
   grpc::CallbackServerContext* const context_;
   grpc::ByteBuffer buffer_;  // of the write in flight
-  absl::Mutex done_mu_;      // OnDone waits here while Reset uses the context
-  bool done_ ABSL_GUARDED_BY(done_mu_) = false;
-  absl::Mutex mu_;
+  mutable absl::Mutex mu_;
   std::deque<kv::IndexEvent> queue_ ABSL_GUARDED_BY(mu_);
   bool told_ ABSL_GUARDED_BY(mu_) = false;     // of the pages at the beginning
   bool cleared_ ABSL_GUARDED_BY(mu_) = false;  // the first batch was written
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   sched::Nanos writing_since_ ABSL_GUARDED_BY(mu_) = 0;
-  std::optional<sched::Nanos> stalled_since_ ABSL_GUARDED_BY(mu_);
+  bool stalled_ ABSL_GUARDED_BY(mu_) = false;
   bool ended_ ABSL_GUARDED_BY(mu_) = false;  // `status_` is to be sent
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status status_ ABSL_GUARDED_BY(mu_);
