@@ -12,6 +12,7 @@
 #include "server/daemon.h"
 #include "server/load_model.h"
 #include "server/log.h"
+#include "server/memory_limit.h"
 #include "server/memory_reserve.h"
 #include "server/process.h"
 
@@ -32,6 +33,8 @@ ABSL_FLAG(int, threads, 0, "threads that compute; 0: one per core");
 ABSL_FLAG(int64_t, max_sequences, 64, "sequences that run at once");
 ABSL_FLAG(int64_t, step_tokens, 512, "token budget of one step");
 ABSL_FLAG(int64_t, max_queue, 1024, "requests that may wait");
+ABSL_FLAG(int64_t, max_connections, nibble::server::Limits().connections,
+          "connections at once; each counts in the memory that the daemon's cgroup must allow");
 ABSL_FLAG(
     std::string, tenants, "",
     "tenants file: who may call, and how much (proto/nibble/config/tenants.proto); reloaded when it changes; default: "
@@ -68,6 +71,8 @@ absl::Status CheckFlags() {
   NIBBLE_RETURN_IF_ERROR(CheckRange("max-sequences", absl::GetFlag(FLAGS_max_sequences), 1, 4096));
   NIBBLE_RETURN_IF_ERROR(CheckRange("step-tokens", absl::GetFlag(FLAGS_step_tokens), 1, 1 << 20));
   NIBBLE_RETURN_IF_ERROR(CheckRange("max-queue", absl::GetFlag(FLAGS_max_queue), 1, 1 << 20));
+  NIBBLE_RETURN_IF_ERROR(
+      CheckRange("max-connections", absl::GetFlag(FLAGS_max_connections), 1, Limits().open_files / 2));
   if (absl::GetFlag(FLAGS_step_tokens) < absl::GetFlag(FLAGS_max_sequences)) {
     return absl::InvalidArgumentError("--step-tokens: below --max-sequences, so not every sequence could decode");
   }
@@ -115,6 +120,7 @@ DaemonOptions DaemonOptionsFromFlags(const ServedModel& model) {
   options.listen = absl::GetFlag(FLAGS_listen);
   options.metrics = absl::GetFlag(FLAGS_metrics);
   options.identity = IdentityFromFlags();
+  options.limits.connections = absl::GetFlag(FLAGS_max_connections);
   options.scheduler.max_sequences = absl::GetFlag(FLAGS_max_sequences);
   options.scheduler.step_tokens = absl::GetFlag(FLAGS_step_tokens);
   options.scheduler.max_queue = absl::GetFlag(FLAGS_max_queue);
@@ -122,8 +128,19 @@ DaemonOptions DaemonOptionsFromFlags(const ServedModel& model) {
   return options;
 }
 
+// Once the model is loaded, and before any of its KV pages is written.
+absl::Status CheckMemoryFor(const Limits& limits) {
+  const bool adapters = !absl::GetFlag(FLAGS_adapters).empty();
+  return CheckMemory({.loaded = ResidentBytes(),
+                      .kv_pages = absl::GetFlag(FLAGS_kv_memory).bytes,
+                      .adapters = adapters ? absl::GetFlag(FLAGS_adapter_memory).bytes : 0,
+                      .connections = limits.connections},
+                     limits, CgroupMemoryLimit());
+}
+
 absl::Status Serve(const std::vector<std::string>&) {
   NIBBLE_RETURN_IF_ERROR(CheckFlags());
+  PrepareProcess(Limits().open_files);
   // Before the model, which takes its time; what shares are shares of is not known yet.
   NIBBLE_RETURN_IF_ERROR(Identity::Load(IdentityFromFlags(), Capacity{}, Limits{}).status());
   NIBBLE_ASSIGN_OR_RETURN(const LoadOptions load_options, LoadOptionsFromFlags());
@@ -132,7 +149,7 @@ absl::Status Serve(const std::vector<std::string>&) {
   const absl::Status chat = model->chat_template.status();
   const int64_t pages = model->engine->cache_shape().num_pages;
   const DaemonOptions options = DaemonOptionsFromFlags(*model);
-  PrepareProcess(options.limits.open_files);
+  NIBBLE_RETURN_IF_ERROR(CheckMemoryFor(options.limits));
   PutMemoryAside();
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<Daemon> started, Daemon::Start(std::move(model), options));
   Daemon* daemon = started.release();  // until the process ends: signals may come at any time
@@ -153,11 +170,11 @@ const engine::Command kServe = {
     .name = "",
     .summary = "Serves a model over gRPC.",
     .arguments = "--model FILE [--listen HOST:PORT] [--metrics HOST:PORT]",
-    .flags = {"model",          "served-model-name", "listen",   "metrics",       "kv",
-              "kv-calibration", "kv-memory",         "weights",  "activations",   "adapters",
-              "adapter-memory", "pinned-adapters",   "threads",  "max-sequences", "step-tokens",
-              "max-queue",      "tenants",           "tls-cert", "tls-key",       "tls-client-ca",
-              "drain-timeout"},
+    .flags = {"model",          "served-model-name", "listen",  "metrics",       "kv",
+              "kv-calibration", "kv-memory",         "weights", "activations",   "adapters",
+              "adapter-memory", "pinned-adapters",   "threads", "max-sequences", "step-tokens",
+              "max-queue",      "max-connections",   "tenants", "tls-cert",      "tls-key",
+              "tls-client-ca",  "drain-timeout"},
     .run = Serve};
 
 }  // namespace

@@ -161,7 +161,7 @@ def check_memory(o):
     resources = o.daemon()["resources"]
     cache = quantity(o.annotation("nibble/adapter-cache"))
     must(not o.flag("adapters") or quantity(str(o.flag("adapter-memory")).rstrip("B")) == cache, "memory of adapters")
-    connections = 1024 * (256 + 1024 + 64) * 1024
+    connections = int(o.flag("max-connections") or 1024) * (256 + 1024 + 64) * 1024
     need = 1.2 * (quantity(o.annotation("nibble/weights")) + quantity(o.flag("kv-memory")) + connections + cache)
     must(resources["requests"]["memory"] == resources["limits"]["memory"], "memory: request is limit")
     must(quantity(resources["limits"]["memory"]) >= need, f"memory: needs {need / (1 << 30):.2f} GiB")
