@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """What a flood of one tenant does to the time to first token of another, over the wire.
 
-usage: flood.py [--model F] [--threads N] [--rate 2] [--requests 120] [--times 100] [--step-tokens 128] [--json F]
+usage: flood.py [--model F] [--threads N] [--share 0.15] [--requests 100] [--times 100] [--step-tokens 128] [--json F]
 
 Serves two tenants from one daemon as server/README.md advises: the noisy one may run fewer sequences than there are places,
-in half of the pages, and few of its requests may wait. The quiet one asks at a steady rate, first alone, then while the noisy
-one asks so many times as often, most of which is refused. Prints the quiet tenant's time to first token in both, and the bound
-of the robustness table: twice what it is alone (p99), and one prefill chunk, measured as the first token of a prompt of one
-step's tokens on the idle daemon. Exit status 1 where the bound does not hold. The daemon computes on one core fewer than there
-are, as the flood has to come from somewhere; on a machine that does other work too, the figures say nothing.
+in half of the pages, and few of its requests may wait. The quiet one asks at a steady rate, at which it would keep the daemon
+busy for --share of the time if it were alone: from a half on a tenant is not quiet, since that is all it is owed beside
+another. It asks first alone, then while the noisy one asks so many times as often, most of which is refused. Prints the quiet
+tenant's time to first token in both, and the bound of the robustness table: twice what it is alone (p99), and one prefill
+chunk, measured as the first token of a prompt of one step's tokens on the idle daemon. Exit status 1 where the bound does not
+hold. The daemon computes on one core fewer than there are, as the flood has to come from somewhere; on a machine that does
+other work too, the figures say nothing.
 """
 import argparse
 import hashlib
@@ -50,9 +52,9 @@ class Load:
         return json.loads(self.process.communicate()[0])
 
 
-def quiet_load(args, daemon, folder, seed):
-    return Load(daemon, folder, "quiet", "--requests", args.requests, "--rate", args.rate, "--input-tokens", 128,
-                "--output-tokens", 16, "--seed", seed)
+def quiet_load(daemon, folder, requests, seed, *pace):
+    return Load(daemon, folder, "quiet", "--requests", requests, "--input-tokens", 128, "--output-tokens", 16, "--seed", seed,
+                *pace)
 
 
 def measure(args, folder):
@@ -64,12 +66,14 @@ def measure(args, folder):
     try:
         chunk = Load(daemon, folder, "quiet", "--requests", 20, "--max-concurrency", 1, "--input-tokens", args.step_tokens,
                      "--output-tokens", 1, "--warmup", 3, "--seed", 1).figures()
-        alone = quiet_load(args, daemon, folder, seed=2).figures()
-        flood = Load(daemon, folder, "noisy", "--requests", int(args.times * (args.requests + LEAD_S * args.rate)), "--rate",
-                     args.times * args.rate, "--input-tokens", "uniform:50:400", "--output-tokens", 30, "--seed", 3)
+        one = quiet_load(daemon, folder, 20, 5, "--max-concurrency", 1).figures()
+        rate = args.share / (one["mean_e2el_ms"] / 1000)
+        alone = quiet_load(daemon, folder, args.requests, 2, "--rate", rate).figures()
+        flood = Load(daemon, folder, "noisy", "--requests", int(args.times * (args.requests + LEAD_S * rate)), "--rate",
+                     args.times * rate, "--input-tokens", "uniform:50:400", "--output-tokens", 30, "--seed", 3)
         time.sleep(LEAD_S)
-        flooded = quiet_load(args, daemon, folder, seed=4).figures()
-        return {"chunk": chunk, "alone": alone, "flooded": flooded, "noisy": flood.figures()}
+        flooded = quiet_load(daemon, folder, args.requests, 4, "--rate", rate).figures()
+        return {"rate": rate, "chunk": chunk, "alone": alone, "flooded": flooded, "noisy": flood.figures()}
     finally:
         daemon.kill()
 
@@ -87,7 +91,7 @@ def report(figures):
             print(f"{name}: {of['invalid']}", file=sys.stderr)
     print(f"| bound | | | | {bound:.1f} | {bound / figures['alone']['p99_ttft_ms']:.2f} |")
     noisy = figures["noisy"]
-    print(f"one chunk: {figures['chunk']['median_ttft_ms']:.1f} ms; of the noisy tenant's requests {noisy['completed']} were "
+    print(f"{figures['rate']:.2f} requests/s; one chunk: {figures['chunk']['median_ttft_ms']:.1f} ms; of the noisy tenant's requests {noisy['completed']} were "
           f"answered and {noisy['failed']} refused")
     return figures["flooded"]["failed"] == 0 and figures["flooded"]["p99_ttft_ms"] <= bound
 
@@ -96,8 +100,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=pathlib.Path, default=daemons.MODEL)
     parser.add_argument("--threads", type=int, default=max(1, os.cpu_count() - 1))
-    parser.add_argument("--rate", type=float, default=2)
-    parser.add_argument("--requests", type=int, default=120)
+    parser.add_argument("--share", type=float, default=0.15)
+    parser.add_argument("--requests", type=int, default=100)
     parser.add_argument("--times", type=int, default=100)
     parser.add_argument("--step-tokens", type=int, default=128)
     parser.add_argument("--json", type=pathlib.Path)
