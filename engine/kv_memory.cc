@@ -8,8 +8,9 @@
 namespace nibble::engine {
 namespace {
 
-// What a typical sequence is taken to hold.
-constexpr int64_t kTypicalTokens = 2048;
+// What a typical sequence is taken to hold. Fewer would take more of the memory for raw slots; with more, sequences of
+// a chat would wait for raw slots while pages are free.
+constexpr int64_t kTypicalTokens = 1024;
 
 }  // namespace
 

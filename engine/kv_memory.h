@@ -20,7 +20,7 @@ struct KvCosts {
 };
 
 // As many pages and raw slots as fit `bytes`, tables and passing places counted: raw slots for so many sequences of
-// min(context_tokens, 2048) tokens as fit with their pages, at most `max_sequences`; pages for all the rest.
+// min(context_tokens, 1024) tokens as fit with their pages, at most `max_sequences`; pages for all the rest.
 // INVALID_ARGUMENT where not even one page fits.
 absl::StatusOr<kv::CacheShape> DivideKvMemory(int64_t bytes, const KvCosts& costs, int64_t context_tokens,
                                               int64_t max_sequences);

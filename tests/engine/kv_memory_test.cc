@@ -28,11 +28,11 @@ TEST(KvMemory, PagesInPlaceTakeAllOfIt) {
 }
 
 TEST(KvMemory, RawSlotsAreForTheSequencesThatFitWithTheirPages) {
-  // A sequence of 2048 tokens: 64 pages and 3 raw slots, 8800 bytes; a chunk: 2 raw slots more.
-  const auto shape = DivideKvMemory(5500 + 1600 + 3 * 8800 + 8799, Banded(), 8192, 64);
+  // A sequence of 1024 tokens: 32 pages and 3 raw slots, 5600 bytes; a chunk: 2 raw slots more.
+  const auto shape = DivideKvMemory(5500 + 1600 + 3 * 5600 + 5599, Banded(), 8192, 64);
   ASSERT_THAT(shape, IsOk());
   EXPECT_EQ(shape->raw_slots, 3 * 3 + 2);
-  EXPECT_EQ(shape->num_pages, 3 * 64 + 87);
+  EXPECT_EQ(shape->num_pages, 3 * 32 + 55);
   EXPECT_EQ(DivideKvMemory(100'000, Banded(), 8192, 2)->raw_slots, 2 * 3 + 2);
   EXPECT_EQ(DivideKvMemory(100'000, Banded(), 320, 64)->raw_slots, 27 * 3 + 2);  // sequences of 10 pages
 }
