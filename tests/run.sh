@@ -61,14 +61,14 @@ build() {
   prepare "build-$preset" cmake --build "build/$preset" -j "$jobs" ${1:+--target "$@"}
 }
 
-# run_ctest PRESET [CTEST OPTION...]: counts each test.
+# run_ctest NAME PRESET [CTEST OPTION...]: counts each test.
 run_ctest() {
-  local preset="$1" report="$PWD/$logs/ctest-$1.xml" launcher=()
-  shift
+  local name="$1" preset="$2" report="$PWD/$logs/ctest-$1.xml" launcher=()
+  shift 2
   # ThreadSanitizer of GCC 12 does not know the address layouts of newer kernels.
   if [[ $preset == tsan ]] && setarch -R true 2>/dev/null; then launcher=(setarch -R); fi
   rm -f "$report"
-  step "test-$preset" "${launcher[@]}" ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure --no-tests=error \
+  step "test-$name" "${launcher[@]}" ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure --no-tests=error \
     --output-junit "$report" "$@"
   count_report "$report" $?
 }
@@ -121,12 +121,12 @@ run_python loadtest-command tests/loadtest/cli_test.py
 run_python report-page tests/loadtest/page_test.py
 
 if $fast; then
-  run_ctest release -L fast
+  run_ctest fast release -L fast
   finish
 fi
 
 prepare models deploy/fetch_model.py smollm2 qwen2.5-coder-0.5b gemma3-270m
-run_ctest release
+run_ctest release release
 http2=tests/conformance/http2_requirements.txt
 if prepare client-environment environment python tests/conformance/requirements.txt "$http2"; then
   run_python clients tests/conformance/python_client_test.py build/python/bin/python
@@ -143,9 +143,9 @@ if prepare gateway-environment environment gateway tests/acceptance/requirements
 fi
 prepare kubernetes-environment environment kubernetes tests/deploy/requirements.txt &&
   run_python kubernetes tests/deploy/kubernetes_test.py build/kubernetes/bin/python
-build tsan && run_ctest tsan
+build tsan && run_ctest tsan tsan
 if build asan; then
-  run_ctest asan -LE fuzz
-  run_ctest asan -L fuzz -j $((2 * jobs))  # each for a minute, whatever else runs
+  run_ctest asan asan -LE fuzz
+  run_ctest fuzz asan -L fuzz -j $((2 * jobs))  # each for a minute, whatever else runs
 fi
 finish
