@@ -86,6 +86,7 @@ class ModelEngine : public CpuEngine {
   simd::Isa isa() const override { return isa_; }
   ModelCost cost() const override { return model_->cost(); }
   const KvCosts& kv_costs() const override { return kv_costs_; }
+  int64_t workspace_bytes() const override { return backend_.workspace_bytes(); }
   double kv_bits() const override {
     const ModelConfig& config = model_->config();
     const int64_t elements = 2 * kv::kPageTokens * config.num_layers * config.num_kv_heads * config.head_dim;

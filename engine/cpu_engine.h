@@ -50,6 +50,8 @@ class CpuEngine : public Engine {
   virtual simd::Isa isa() const = 0;
   virtual ModelCost cost() const = 0;
   virtual const KvCosts& kv_costs() const = 0;
+  // Of activations and logits: mapped at once, resident as steps of their size come.
+  virtual int64_t workspace_bytes() const = 0;
   // Per element of a sealed page, with all parameters.
   virtual double kv_bits() const = 0;
   // Makes a fine-tune ready to run. Any thread, also while a step runs. REQUIRES: CheckDelta was OK for the file that

@@ -67,7 +67,8 @@ inline constexpr float kDotUnit = kSignedCodes ? 1.0f / (1 << (8 - kBits)) : 1.0
 template <int kBits, bool kSignedCodes, int kField>
 HWY_INLINE __m512i Field(__m512i packed) {
   if constexpr (kBits == 8) return packed;
-  return BitsOfBytes < kBits * kField, kBits, kSignedCodes ? 8 - kBits : 0 > (packed);
+  constexpr int kTo = kSignedCodes ? 8 - kBits : 0;
+  return BitsOfBytes<kBits * kField, kBits, kTo>(packed);
 }
 
 template <int kBits, bool kSignedCodes>

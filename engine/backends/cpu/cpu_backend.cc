@@ -40,6 +40,17 @@ void ForBatchRows(WorkerPool& pool, absl::Span<const SequenceRows> batch, const 
   });
 }
 
+// Both were made of the same parts, those alone that a fine-tune changed for its delta.
+void CheckSections(const std::vector<Section>& sections, absl::Span<const DeltaRows> deltas) {
+  for (const DeltaRows& rows : deltas) {
+    for (const DeltaSection& of_delta : static_cast<const PackedDelta*>(rows.delta)->sections()) {
+      NIBBLE_CHECK(std::any_of(sections.begin(), sections.end(), [&](const Section& section) {
+        return section.first_output == of_delta.first_output && section.num_outputs == of_delta.num_outputs;
+      }));
+    }
+  }
+}
+
 }  // namespace
 
 CpuBackend::CpuBackend(simd::Isa isa, WorkerPool& pool, const kv::RawForm& raw_form, const kv::PageCodec* codec)
@@ -66,8 +77,9 @@ absl::Span<const float> CpuBackend::LoadVector(absl::Span<const Tensor* const> p
 }
 
 absl::StatusOr<View> CpuBackend::AllocateView(int64_t rows, int64_t cols) {
-  NIBBLE_ASSIGN_OR_RETURN(AlignedBuffer buffer,
-                          AlignedBuffer::Allocate(rows * cols * static_cast<int64_t>(sizeof(float))));
+  const int64_t bytes = rows * cols * static_cast<int64_t>(sizeof(float));
+  NIBBLE_ASSIGN_OR_RETURN(AlignedBuffer buffer, AlignedBuffer::Allocate(bytes));
+  workspace_bytes_ += bytes;
   buffers_.push_back(std::move(buffer));
   return View{reinterpret_cast<float*>(buffers_.back().data()), rows, cols};
 }
@@ -132,39 +144,72 @@ void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bi
   if (std::any_of(sections.begin(), sections.end(), [](const Section& s) { return !s.f32; })) {
     Quantize(x, packed);
   }
+  // Of several blocks of rows each meets some panels while its codes are in the L1 cache.
+  const int64_t panels = x.rows > kRowBlock ? kPanelsTogether : 1;
+  // One loop for all sections: a loop for each would wait for that section's last item.
+  section_work_.clear();
+  int64_t items = 0;
   for (const Section& section : sections) {
     NIBBLE_CHECK(deltas.empty() || !section.f32);
-    MatMulSection(x, section, bias, epilogue, out);
+    const PanelKernel kernel = section.f32 ? FloatPanelKernel(isa_) : QuantizedPanelKernel(isa_, section.format);
+    section_work_.push_back({&section, kernel, items});
+    items += Items(section.panels(), panels);
   }
-  AddDeltas(deltas, out);
+  CheckSections(sections, deltas);
+  const Product product = {x, bias, deltas, epilogue, out};
+  const auto multiply = [&](int64_t item, int) {
+    const auto after = std::upper_bound(section_work_.begin(), section_work_.end(), item,
+                                        [](int64_t at, const SectionWork& work) { return at < work.first_item; });
+    const SectionWork& work = *std::prev(after);
+    const int64_t first = (item - work.first_item) * panels;
+    const int64_t end = std::min(work.section->panels(), first + panels);
+    MultiplyPanels(product, work, first, end);
+    AddDeltas(product, *work.section, first, end);
+  };
+  pool_.ParallelFor(items, multiply, Handing::kInRuns);
 }
 
-// One loop over all of them: a thread reads long stretches of one delta after another.
-void CpuBackend::AddDeltas(absl::Span<const DeltaRows> deltas, View out) {
-  delta_work_.clear();
-  int64_t items = 0;
-  for (const DeltaRows& rows : deltas) {
-    for (const DeltaSection& section : static_cast<const PackedDelta*>(rows.delta)->sections()) {
-      delta_work_.push_back({&rows, &section, items});
-      items += Items(section.panels(), kPanelsTogether);
+void CpuBackend::MultiplyPanels(const Product& product, const SectionWork& work, int64_t first_panel,
+                                int64_t end_panel) {
+  const Section& section = *work.section;
+  for (int64_t row = 0; row < product.x.rows; row += kRowBlock) {
+    for (int64_t panel = first_panel; panel < end_panel; ++panel) {
+      const int64_t output = section.first_output + panel * kPanelOutputs;
+      PanelArgs args;
+      args.panel = section.data.data() + panel * section.panel_bytes;
+      args.rows = std::min(kRowBlock, product.x.rows - row);
+      args.x = &quantized_;
+      args.first_row = row;
+      args.x_f32 = product.x.row(row);
+      args.cols = product.x.cols;
+      args.bias = product.bias.empty() ? nullptr : product.bias.data() + output;
+      args.add = product.epilogue == Epilogue::kAdd;
+      args.out = product.out.row(row) + output;
+      args.out_stride = product.out.cols;
+      args.outputs = static_cast<int>(std::min<int64_t>(kPanelOutputs, section.num_outputs - panel * kPanelOutputs));
+      work.kernel(args);
     }
   }
-  const auto add = [&](int64_t item, int) {
-    const auto after = std::upper_bound(delta_work_.begin(), delta_work_.end(), item,
-                                        [](int64_t at, const DeltaWork& work) { return at < work.first_item; });
-    const DeltaWork& work = *std::prev(after);
-    AddDeltaPanels(*work.rows, *work.section, (item - work.first_item) * kPanelsTogether, out);
-  };
-  pool_.ParallelFor(items, add, Handing::kInRuns);
 }
 
-// kPanelsTogether panels from the first on, plane after plane.
-void CpuBackend::AddDeltaPanels(const DeltaRows& rows, const DeltaSection& section, int64_t first_panel, View out) {
+// To what MultiplyPanels has just left in the cache. The sections of a delta are those of its matrix, or some of them.
+void CpuBackend::AddDeltas(const Product& product, const Section& section, int64_t first_panel, int64_t end_panel) {
+  for (const DeltaRows& rows : product.deltas) {
+    for (const DeltaSection& of_delta : static_cast<const PackedDelta*>(rows.delta)->sections()) {
+      if (of_delta.first_output == section.first_output) {
+        AddDeltaPanels(rows, of_delta, first_panel, end_panel, product.out);
+      }
+    }
+  }
+}
+
+// Plane after plane.
+void CpuBackend::AddDeltaPanels(const DeltaRows& rows, const DeltaSection& section, int64_t first_panel,
+                                int64_t end_panel, View out) {
   const DeltaPanelKernel kernel = DeltaPanelKernelFor(isa_, section.bits);
   const int64_t end_row = rows.first_row + rows.num_rows;
-  const int64_t end = std::min(section.panels(), first_panel + kPanelsTogether);
   for (int64_t row = rows.first_row; row < end_row; row += kRowBlock) {
-    for (int64_t panel = first_panel; panel < end; ++panel) {
+    for (int64_t panel = first_panel; panel < end_panel; ++panel) {
       const int64_t output = panel * kPanelOutputs;
       DeltaPanelArgs args;
       args.rows = std::min(kRowBlock, end_row - row);
@@ -180,38 +225,6 @@ void CpuBackend::AddDeltaPanels(const DeltaRows& rows, const DeltaSection& secti
       }
     }
   }
-}
-
-void CpuBackend::MatMulSection(View x, const Section& section, absl::Span<const float> bias, Epilogue epilogue,
-                               View out) {
-  const PanelKernel kernel = section.f32 ? FloatPanelKernel(isa_) : QuantizedPanelKernel(isa_, section.format);
-  const auto run_panel = [&](int64_t panel, int64_t first_row, int64_t rows) {
-    const int64_t output = section.first_output + panel * kPanelOutputs;
-    PanelArgs args;
-    args.panel = section.data.data() + panel * section.panel_bytes;
-    args.rows = rows;
-    args.x = &quantized_;
-    args.first_row = first_row;
-    args.x_f32 = x.row(first_row);
-    args.cols = x.cols;
-    args.bias = bias.empty() ? nullptr : bias.data() + output;
-    args.add = epilogue == Epilogue::kAdd;
-    args.out = out.row(first_row) + output;
-    args.out_stride = out.cols;
-    args.outputs = static_cast<int>(std::min<int64_t>(kPanelOutputs, section.num_outputs - panel * kPanelOutputs));
-    kernel(args);
-  };
-  // Of several blocks of rows each meets some panels while its codes are in the L1 cache.
-  const int64_t panels = x.rows > kRowBlock ? kPanelsTogether : 1;
-  const auto multiply = [&](int64_t item, int) {
-    const int64_t end = std::min(section.panels(), (item + 1) * panels);
-    for (int64_t row = 0; row < x.rows; row += kRowBlock) {
-      for (int64_t panel = item * panels; panel < end; ++panel) {
-        run_panel(panel, row, std::min(kRowBlock, x.rows - row));
-      }
-    }
-  };
-  pool_.ParallelFor(Items(section.panels(), panels), multiply, Handing::kInRuns);
 }
 
 void CpuBackend::RopeAngles(absl::Span<const SequenceRows> batch, const RopeShape& shape, double base,

@@ -27,6 +27,7 @@ class CpuBackend : public Backend {
   absl::StatusOr<std::unique_ptr<MatrixDelta>> LoadDelta(absl::Span<const PartDelta> parts) const override;
   absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) override;
   absl::StatusOr<View> AllocateView(int64_t rows, int64_t cols) override;
+  int64_t workspace_bytes() const { return workspace_bytes_; }  // of all views
   absl::Status AllocateKv(const KvShape& shape, const kv::CacheShape& cache, int64_t step_tokens) override;
 
   void Embed(const Tensor& table, absl::Span<const int32_t> ids, float scale, View out) override;
@@ -47,18 +48,26 @@ class CpuBackend : public Backend {
   void SoftCap(float cap, View x) override;
 
  private:
-  // One section of the delta of some rows, cut into items.
-  struct DeltaWork {
-    const DeltaRows* rows;
-    const DeltaSection* section;
+  struct Product {
+    View x;
+    absl::Span<const float> bias;
+    absl::Span<const DeltaRows> deltas;
+    Epilogue epilogue;
+    View out;
+  };
+  // One section of a matrix, cut into items.
+  struct SectionWork {
+    const Section* section;
+    PanelKernel kernel;
     int64_t first_item;
   };
 
   void SealFullPages(absl::Span<const SequenceRows> batch, int layer, int num_kv_heads);
   void Quantize(View x, const PackedMatrix& matrix);
-  void MatMulSection(View x, const Section& section, absl::Span<const float> bias, Epilogue epilogue, View out);
-  void AddDeltas(absl::Span<const DeltaRows> deltas, View out);
-  void AddDeltaPanels(const DeltaRows& rows, const DeltaSection& section, int64_t first_panel, View out);
+  void MultiplyPanels(const Product& product, const SectionWork& work, int64_t first_panel, int64_t end_panel);
+  void AddDeltas(const Product& product, const Section& section, int64_t first_panel, int64_t end_panel);
+  void AddDeltaPanels(const DeltaRows& rows, const DeltaSection& section, int64_t first_panel, int64_t end_panel,
+                      View out);
 
   simd::Isa isa_;
   WorkerPool& pool_;
@@ -66,9 +75,10 @@ class CpuBackend : public Backend {
   KvPool kv_;
   CpuAttention attention_;
   std::vector<AlignedBuffer> buffers_;
+  int64_t workspace_bytes_ = 0;
   std::vector<std::unique_ptr<std::vector<float>>> vectors_;
   std::vector<std::pair<const SequenceRows*, int64_t>> full_pages_;  // of the current step
-  std::vector<DeltaWork> delta_work_;                                // of the current product
+  std::vector<SectionWork> section_work_;                            // of the current product
   // The quantized input of the current product.
   QuantizedRows quantized_;
   std::vector<int8_t> codes_;

@@ -19,8 +19,8 @@ namespace nibble::engine {
 enum class Handing {
   kOneByOne,
   // Half of a thread's fair share of what is left, then again (guided self-scheduling, Polychronopoulos & Kuck 1987).
-  // For items of equal cost that lie side by side in memory: a thread reads long stretches of it, and all still end
-  // together.
+  // For items of about equal cost that lie in runs side by side in memory: a thread reads long stretches of it, and all
+  // still end together.
   kInRuns,
 };
 
