@@ -287,21 +287,19 @@ void GenerateStream::CancelIfNamed(const std::string& tenant, const absl::flat_h
   RequestCancel(sched::CancelCause::kClient);
 }
 
-std::optional<sched::Nanos> GenerateStream::WaitingSince() const {
-  absl::MutexLock lock(&mu_);
-  if (!writing_) return paused_since_;
-  return std::min(writing_since_, paused_since_.value_or(writing_since_));
-}
-
-void GenerateStream::AbortStalled() {
+bool GenerateStream::AbortIfStalled(sched::Nanos since) {
   {
     absl::MutexLock lock(&mu_);
+    const bool write_stalled = writing_ && writing_since_ <= since;
+    const bool pause_stalled = paused_since_.has_value() && *paused_since_ <= since;
+    if (!write_stalled && !pause_stalled) return false;
     stalled_ = true;
     Discard();
     if (live_choices_ == 0) final_status_ = CancelStatus(sched::CancelCause::kSlowReader);
   }
   RequestCancel(sched::CancelCause::kSlowReader);
   Pump();
+  return true;
 }
 
 void GenerateStream::Discard() {

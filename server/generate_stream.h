@@ -59,8 +59,7 @@ class GenerateStream final : public sched::TokenSink,
     std::string stop_string = {};  // that matched
   };
 
-  std::optional<sched::Nanos> WaitingSince() const override;
-  void AbortStalled() override;
+  bool AbortIfStalled(sched::Nanos since) override;
   void ResetCall() override { transport_->Reset(); }
   // Intake thread.
   void Admit(const grpc::ByteBuffer& request);

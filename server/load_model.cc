@@ -84,6 +84,7 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadModel(const LoadOptions& option
                           engine::CreateEngine(engine_options, *model->file));
   model->kv_bits = engine->kv_bits();
   model->kv_costs = engine->kv_costs();
+  model->workspace_bytes = engine->workspace_bytes();
   if (!options.adapters.empty()) NIBBLE_RETURN_IF_ERROR(OpenAdapters(options, *engine, model_sha256, model.get()));
   model->grammars = std::make_unique<engine::grammar::Compiler>(*model->tokenizer, engine->vocab_size());
   model->engine = std::move(engine);

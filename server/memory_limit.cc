@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -30,7 +32,7 @@ std::optional<int64_t> ReadLimit(const path& file) {
 // Of a group and those above it. In a container the group's own path may not be there: its root is then the mount.
 std::optional<int64_t> LeastLimit(const path& mount, absl::string_view group, const char* file) {
   std::optional<int64_t> least;
-  path at = std::string(absl::StripPrefix(group, "/"));
+  path at = path(std::string(group)).relative_path();
   while (true) {
     const std::optional<int64_t> limit = ReadLimit(mount / at / file);
     if (limit.has_value()) least = std::min(*limit, least.value_or(*limit));
@@ -39,16 +41,19 @@ std::optional<int64_t> LeastLimit(const path& mount, absl::string_view group, co
   }
 }
 
-double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+double MiB(double bytes) { return bytes / (1 << 20); }
 
-int64_t PerConnection(const Limits& limits) {
-  return limits.outbox_bytes + limits.message_bytes + limits.header_block_bytes;
+double PerConnection(const Limits& limits) {
+  return static_cast<double>(limits.outbox_bytes + limits.message_bytes + limits.header_block_bytes);
 }
 
 }  // namespace
 
-int64_t MemoryNeed::total(const Limits& limits) const {
-  return (loaded + kv_pages + adapters + connections * PerConnection(limits)) / 5 * 6;
+// In double: flags may say more than can be added up in 64 bits.
+double MemoryNeed::total(const Limits& limits) const {
+  const double parts[] = {static_cast<double>(model), static_cast<double>(kv_pages), static_cast<double>(adapters),
+                          static_cast<double>(connections) * PerConnection(limits)};
+  return 1.2 * std::accumulate(std::begin(parts), std::end(parts), 0.0);
 }
 
 std::optional<int64_t> CgroupMemoryLimit(const path& root) {
@@ -73,23 +78,27 @@ std::optional<int64_t> CgroupMemoryLimit(const path& root) {
 int64_t ResidentBytes(const path& root) {
   std::ifstream status(root / "proc/self/status");
   std::string line;
+  int64_t all = 0;
   while (std::getline(status, line)) {
     absl::string_view rest = line;
+    const bool anonymous = absl::ConsumePrefix(&rest, "RssAnon:");
     int64_t kib = 0;
-    if (absl::ConsumePrefix(&rest, "RssAnon:") && absl::ConsumeSuffix(&rest, "kB") && absl::SimpleAtoi(rest, &kib)) {
-      return kib << 10;
-    }
+    if (!anonymous && !absl::ConsumePrefix(&rest, "VmRSS:")) continue;
+    if (!absl::ConsumeSuffix(&rest, "kB") || !absl::SimpleAtoi(rest, &kib)) continue;
+    if (anonymous) return kib << 10;
+    all = kib << 10;
   }
-  return 0;
+  return all;
 }
 
 absl::Status CheckMemory(const MemoryNeed& need, const Limits& limits, std::optional<int64_t> limit) {
-  if (!limit.has_value() || need.total(limits) <= *limit) return absl::OkStatus();
+  if (!limit.has_value() || need.total(limits) <= static_cast<double>(*limit)) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrFormat(
       "memory: the cgroup may take %.0f MiB, and serving may come to need %.0f: a fifth more than %.0f of the model, "
       "--kv-memory of %.0f, --adapter-memory of %.0f and --max-connections of %.2f each, together %.0f",
-      MiB(*limit), MiB(need.total(limits)), MiB(need.loaded), MiB(need.kv_pages), MiB(need.adapters),
-      MiB(PerConnection(limits)), MiB(need.connections * PerConnection(limits))));
+      MiB(static_cast<double>(*limit)), MiB(need.total(limits)), MiB(static_cast<double>(need.model)),
+      MiB(static_cast<double>(need.kv_pages)), MiB(static_cast<double>(need.adapters)), MiB(PerConnection(limits)),
+      MiB(static_cast<double>(need.connections) * PerConnection(limits))));
 }
 
 }  // namespace nibble::server

@@ -14,20 +14,21 @@ namespace nibble::server {
 
 // In bytes.
 struct MemoryNeed {
-  int64_t loaded = 0;       // resident once the model is, before KV pages are written
+  int64_t model = 0;        // resident once it is loaded, and what its steps will write beside KV pages
   int64_t kv_pages = 0;     // --kv-memory
   int64_t adapters = 0;     // --adapter-memory, where adapters are served
   int64_t connections = 0;  // how many at once
 
-  // A fifth more than all of it, each connection with a message that comes and an answer that is not read.
-  int64_t total(const Limits& limits) const;
+  // A fifth more than all of it, each connection with a message that comes and an answer that is not read. The fifth is
+  // for what all requests together may claim (grammars, log probabilities, prompts at the door) and for the reserve.
+  double total(const Limits& limits) const;
 };
 
 // The least limit of the cgroups that this process is in, version 1 or 2; nullopt: none that could be found. `root`: of
 // the file system, for tests.
 std::optional<int64_t> CgroupMemoryLimit(const std::filesystem::path& root = "/");
 
-// Anonymous memory of this process that is resident now; 0 where the system does not say.
+// Of this process now: anonymous memory where the system tells it apart, else all; 0 where it does not say.
 int64_t ResidentBytes(const std::filesystem::path& root = "/");
 
 // FAILED_PRECONDITION, with the sum and what can be made smaller.

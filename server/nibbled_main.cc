@@ -128,18 +128,25 @@ DaemonOptions DaemonOptionsFromFlags(const ServedModel& model) {
   return options;
 }
 
-// Once the model is loaded, and before any of its KV pages is written.
-absl::Status CheckMemoryFor(const Limits& limits) {
+// `model_bytes` so far: what cannot be is found before the model is read, and again once it was.
+absl::Status CheckMemoryFor(int64_t model_bytes) {
   const bool adapters = !absl::GetFlag(FLAGS_adapters).empty();
-  return CheckMemory({.loaded = ResidentBytes(),
+  return CheckMemory({.model = model_bytes,
                       .kv_pages = absl::GetFlag(FLAGS_kv_memory).bytes,
                       .adapters = adapters ? absl::GetFlag(FLAGS_adapter_memory).bytes : 0,
-                      .connections = limits.connections},
-                     limits, CgroupMemoryLimit());
+                      .connections = absl::GetFlag(FLAGS_max_connections)},
+                     Limits(), CgroupMemoryLimit());
+}
+
+// No KV page is written yet; pinned adapters are part of --adapter-memory.
+int64_t BytesOf(ServedModel& model) {
+  const int64_t adapters = model.adapters == nullptr ? 0 : model.adapters->Counts().bytes;
+  return std::max<int64_t>(0, ResidentBytes() - adapters) + model.workspace_bytes;
 }
 
 absl::Status Serve(const std::vector<std::string>&) {
   NIBBLE_RETURN_IF_ERROR(CheckFlags());
+  NIBBLE_RETURN_IF_ERROR(CheckMemoryFor(0));
   PrepareProcess(Limits().open_files);
   // Before the model, which takes its time; what shares are shares of is not known yet.
   NIBBLE_RETURN_IF_ERROR(Identity::Load(IdentityFromFlags(), Capacity{}, Limits{}).status());
@@ -149,7 +156,7 @@ absl::Status Serve(const std::vector<std::string>&) {
   const absl::Status chat = model->chat_template.status();
   const int64_t pages = model->engine->cache_shape().num_pages;
   const DaemonOptions options = DaemonOptionsFromFlags(*model);
-  NIBBLE_RETURN_IF_ERROR(CheckMemoryFor(options.limits));
+  NIBBLE_RETURN_IF_ERROR(CheckMemoryFor(BytesOf(*model)));
   PutMemoryAside();
   NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<Daemon> started, Daemon::Start(std::move(model), options));
   Daemon* daemon = started.release();  // until the process ends: signals may come at any time

@@ -23,6 +23,7 @@ struct ServedModel {
   std::string kv_codec;
   double kv_bits = 16.0;  // per element of a sealed page, with all parameters
   engine::KvCosts kv_costs;
+  int64_t workspace_bytes = 0;              // of the engine's steps
   std::unique_ptr<engine::ModelFile> file;  // the engine reads from it
   std::unique_ptr<engine::Tokenizer> tokenizer;
   // Or why the model cannot chat: its file has no template, or one that is not supported.

@@ -11,10 +11,7 @@ void WatchedStream::CheckStalled(sched::Nanos now) {
     if (now - *stalled_since_ >= patience_) Reset();
     return;
   }
-  const std::optional<sched::Nanos> since = WaitingSince();
-  if (!since.has_value() || now - *since < patience_) return;
-  stalled_since_ = now;
-  AbortStalled();
+  if (AbortIfStalled(now - patience_)) stalled_since_ = now;
 }
 
 void WatchedStream::Reset() {

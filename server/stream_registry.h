@@ -35,10 +35,9 @@ class WatchedStream {
   void NoteDone();
 
  private:
-  // Since when a message is not taken; nullopt: nothing waits for the reader.
-  virtual std::optional<sched::Nanos> WaitingSince() const = 0;
-  // Once. What is not written yet is for nothing: the status is all that may be sent.
-  virtual void AbortStalled() = 0;
+  // Where the reader has not taken what it was given at `since` or before: aborts the stream, after which the status is
+  // all that may be sent, and returns true. To look and to decide is one step, as the reader may be back at any time.
+  virtual bool AbortIfStalled(sched::Nanos since) = 0;
   // Not after NoteDone.
   virtual void ResetCall() = 0;
 

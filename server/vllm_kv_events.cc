@@ -89,17 +89,15 @@ void KvEventStream::OnDone() {
   subscribers_->Remove(this);
 }
 
-std::optional<sched::Nanos> KvEventStream::WaitingSince() const {
-  absl::MutexLock lock(&mu_);
-  return writing_ ? std::optional(writing_since_) : std::nullopt;
-}
-
-void KvEventStream::AbortStalled() {
+bool KvEventStream::AbortIfStalled(sched::Nanos since) {
   {
     absl::MutexLock lock(&mu_);
+    if (!writing_ || writing_since_ > since) return false;
     stalled_ = true;
+    EndLocked(absl::AbortedError("slow_reader: the events were not read"));
   }
-  End(absl::AbortedError("slow_reader: the events were not read"));
+  Pump();
+  return true;
 }
 
 void KvEventStream::End(absl::Status status) {

@@ -50,8 +50,7 @@ class KvEventStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  private:
   KvEventStream(Serving* serving, StreamRegistry* subscribers, grpc::CallbackServerContext* context)
       : WatchedStream(serving->limits.stall_timeout), serving_(serving), subscribers_(subscribers), context_(context) {}
-  std::optional<sched::Nanos> WaitingSince() const override;
-  void AbortStalled() override;
+  bool AbortIfStalled(sched::Nanos since) override;
   void ResetCall() override { context_->TryCancel(); }
   absl::Status Subscribe(const grpc::ByteBuffer& request);
   void End(absl::Status status) ABSL_LOCKS_EXCLUDED(mu_);
@@ -63,7 +62,7 @@ class KvEventStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   StreamRegistry* const subscribers_;
   grpc::CallbackServerContext* const context_;
   grpc::ByteBuffer buffer_;  // of the write in flight
-  mutable absl::Mutex mu_;
+  absl::Mutex mu_;
   std::deque<kv::IndexEvent> queue_ ABSL_GUARDED_BY(mu_);
   bool told_ ABSL_GUARDED_BY(mu_) = false;     // of the pages at the beginning
   bool cleared_ ABSL_GUARDED_BY(mu_) = false;  // the first batch was written

@@ -3,8 +3,10 @@
 
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -72,19 +74,24 @@ TEST_F(MemoryLimit, WhatIsNoNumberIsNoLimit) {
 TEST_F(MemoryLimit, ResidentIsTheAnonymousPart) {
   Write("proc/self/status", "Name:\tnibbled\nVmRSS:\t  9000 kB\nRssAnon:\t  2048 kB\n");
   EXPECT_EQ(ResidentBytes(root_), 2 << 20);
+  Write("proc/self/status", "Name:\tnibbled\nVmRSS:\t  9000 kB\n");
+  EXPECT_EQ(ResidentBytes(root_), 9000 << 10) << "all, where no part is told apart";
   EXPECT_GT(ResidentBytes(), 0);
 }
 
 TEST(CheckMemory, HoldsTheSumAndAFifthAgainstTheLimit) {
   const Limits limits = {.message_bytes = 1 << 20, .header_block_bytes = 64 << 10, .outbox_bytes = 256 << 10};
-  const MemoryNeed need = {.loaded = kGiB, .kv_pages = 2 * kGiB, .adapters = kGiB, .connections = 1024};
-  EXPECT_EQ(need.total(limits), (4 * kGiB + 1024 * (1344ll << 10)) / 5 * 6);
+  const MemoryNeed need = {.model = kGiB, .kv_pages = 2 * kGiB, .adapters = kGiB, .connections = 1024};
+  EXPECT_DOUBLE_EQ(need.total(limits), 1.2 * static_cast<double>(4 * kGiB + 1024 * (1344ll << 10)));
+  const auto total = static_cast<int64_t>(std::ceil(need.total(limits)));
   EXPECT_TRUE(CheckMemory(need, limits, std::nullopt).ok());
-  EXPECT_TRUE(CheckMemory(need, limits, need.total(limits)).ok());
-  const absl::Status refused = CheckMemory(need, limits, need.total(limits) - 1);
+  EXPECT_TRUE(CheckMemory(need, limits, total).ok());
+  const absl::Status refused = CheckMemory(need, limits, total - 1);
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(refused.message(), AllOf(HasSubstr("--kv-memory of 2048"), HasSubstr("--adapter-memory of 1024"),
                                        HasSubstr("--max-connections of 1.31 each, together 1344")));
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  EXPECT_FALSE(CheckMemory({.kv_pages = kMost, .adapters = kMost, .connections = 1024}, limits, kMost).ok());
 }
 
 }  // namespace

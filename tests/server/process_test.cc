@@ -174,6 +174,8 @@ TEST(Nibbled, Row69_WrongUsageIsStatus2AndOneLine) {
   ExpectRefused(Serving({"--threads=many"}), "threads", 2);
   ExpectRefused(Serving({"--threads=-1"}), "--threads", 2);
   ExpectRefused(Serving({"--max-queue=0"}), "--max-queue", 2);
+  ExpectRefused(Serving({"--max-connections=0"}), "--max-connections", 2);
+  ExpectRefused(Serving({"--max-connections=8193"}), "--max-connections", 2);
   ExpectRefused(Serving({"--step-tokens=8"}), "--step-tokens", 2);
   ExpectRefused(Serving({"--drain-timeout=-1s"}), "--drain-timeout", 2);
   ExpectRefused(Serving({"--kv=nope"}), "nope", 2);
