@@ -180,6 +180,10 @@ TEST_F(ServerRows, Row25_CancelBeforeAdmission) {
       engine_->LetPass(1);
       return daemon_->streams() == 1;
     }));
+    // With the next step the loop has published what it ended before.
+    engine_->AwaitHeldStep();
+    engine_->LetPass(1);
+    engine_->AwaitHeldStep();
     ++sent;
     return cancelled() > 0;
   }));
