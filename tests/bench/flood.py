@@ -91,8 +91,8 @@ def report(figures):
             print(f"{name}: {of['invalid']}", file=sys.stderr)
     print(f"| bound | | | | {bound:.1f} | {bound / figures['alone']['p99_ttft_ms']:.2f} |")
     noisy = figures["noisy"]
-    print(f"{figures['rate']:.2f} requests/s; one chunk: {figures['chunk']['median_ttft_ms']:.1f} ms; of the noisy tenant's requests {noisy['completed']} were "
-          f"answered and {noisy['failed']} refused")
+    print(f"{figures['rate']:.2f} requests/s; one chunk: {figures['chunk']['median_ttft_ms']:.1f} ms; of the noisy tenant's "
+          f"requests {noisy['completed']} were answered and {noisy['failed']} refused")
     return figures["flooded"]["failed"] == 0 and figures["flooded"]["p99_ttft_ms"] <= bound
 
 
