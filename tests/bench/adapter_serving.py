@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Many fine-tunes over one base: memory of a daemon with all of them loaded, the first use of each, and its neighbours.
 
-usage: adapter_serving.py [--model F] [--adapters 32] [--threads 2] [--json F]
+usage: adapter_serving.py [--model F] [--adapters 32] [--threads 2] [--rounds 3] [--json F]
 
 Makes as many deltas of the model, of random signs for every projection, and serves them from one daemon. Prints the resident
 memory with none and with all of them loaded, beside the bytes of their files and as many daemons; the time to the first token of
 each adapter's first request and of its second; and the p99 time between tokens of a stream on the base: alone, while others'
-first requests load their adapters, and while the same requests find them loaded, which is what sharing steps costs.
+first requests load their adapters, and while the same requests find them loaded, which is what sharing steps costs. The last
+three are medians over rounds with a fresh daemon each.
 """
 import argparse
 import json
@@ -92,11 +93,23 @@ def token_gaps(daemon, meanwhile=None):
     return json.loads(stream.communicate()[0])["p99_itl_ms"]
 
 
+def neighbour(args, flags, names, folder):
+    """p99 milliseconds between tokens of a stream on the base: alone, while adapters are loaded, and once they are."""
+    daemon = daemons.Daemon(*flags, model=args.model)
+    try:
+        return {"alone": token_gaps(daemon),
+                **{meanwhile: token_gaps(daemon, lambda: first_tokens(daemon, names, folder))
+                   for meanwhile in ("loading", "loaded")}}
+    finally:
+        daemon.kill()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=pathlib.Path, default=daemons.MODEL)
     parser.add_argument("--adapters", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
     about = inspect(args.model)
@@ -117,13 +130,7 @@ def main():
             figures["all_bytes"] = resident(daemon)
         finally:
             daemon.kill()
-        daemon = daemons.Daemon(*flags, model=args.model)
-        try:
-            figures["itl_p99_alone_ms"] = token_gaps(daemon)
-            for meanwhile in ("loading", "loaded"):
-                figures[f"itl_p99_{meanwhile}_ms"] = token_gaps(daemon, lambda: first_tokens(daemon, names, folder))
-        finally:
-            daemon.kill()
+        figures["itl_p99_ms"] = [neighbour(args, flags, names, folder) for _ in range(args.rounds)]
     report(figures)
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
@@ -138,9 +145,12 @@ def report(figures):
     cold, warm = figures["cold_ttft_ms"], figures["warm_ttft_ms"]
     print(f"first token: {statistics.median(cold):.0f} ms (at most {max(cold):.0f}) where the adapter is loaded for it, "
           f"{statistics.median(warm):.0f} ms (at most {max(warm):.0f}) afterwards")
-    alone, loading, loaded = (figures[f"itl_p99_{key}_ms"] for key in ("alone", "loading", "loaded"))
-    print(f"between tokens of a stream on the base, p99: {alone:.2f} ms alone, {loading:.2f} ms beside requests that load their "
-          f"adapters, {loaded:.2f} ms beside the same requests once loaded: {loading / loaded:.2f} times")
+    for name, of in (("alone", None), ("loading", "loaded"), ("loaded", "alone")):
+        taken = [gaps[name] for gaps in figures["itl_p99_ms"]]
+        ratios = [gaps[name] / gaps[of] for gaps in figures["itl_p99_ms"]] if of else []
+        beside = f", {statistics.median(ratios):.2f} times {of} ({min(ratios):.2f} to {max(ratios):.2f})" if of else ""
+        print(f"between tokens of a stream on the base, p99, {name}: {statistics.median(taken):.2f} ms ({min(taken):.2f} to "
+              f"{max(taken):.2f}){beside}")
 
 
 if __name__ == "__main__":
