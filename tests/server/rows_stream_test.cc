@@ -105,12 +105,13 @@ TEST_F(ServerRowsSlowReader, Row24_EvenTheStatusUnreadFreesTheStream) {
   EXPECT_FALSE(ReadRest(*call).status.ok());
 }
 
-// Tokens come all the while, so that a stream is aborted between two of them.
+// Tokens come all the while, so that a stream is aborted between two of them: some 800 of them, a millisecond each,
+// before it would pause.
 class ServerRowsSlowReaderOfASlowEngine : public ServerRowsSlowReader {
  protected:
   void SetUp() override {
     engine_options_.step_time = absl::Milliseconds(1);
-    Start(absl::Milliseconds(16));
+    Start(absl::Milliseconds(100));
   }
 };
 
