@@ -115,8 +115,8 @@ class Backend {
   // FAILED_PRECONDITION for values that the device's format cannot hold.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, WeightMode weights,
                                                              const InputRounding& inputs) = 0;
-  // What a fine-tune adds to the matrix of such parts. RESOURCE_EXHAUSTED if memory ends. Any thread, also while a step
-  // runs.
+  // What a fine-tune adds to the matrix of the same parts. RESOURCE_EXHAUSTED if memory ends. Any thread, also while a
+  // step runs.
   virtual absl::StatusOr<std::unique_ptr<MatrixDelta>> LoadDelta(absl::Span<const PartDelta> parts) const = 0;
   // A norm's or a bias's values. Owned by the backend.
   virtual absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) = 0;

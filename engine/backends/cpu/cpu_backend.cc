@@ -40,17 +40,6 @@ void ForBatchRows(WorkerPool& pool, absl::Span<const SequenceRows> batch, const 
   });
 }
 
-// Both were made of the same parts, those alone that a fine-tune changed for its delta.
-void CheckSections(const std::vector<Section>& sections, absl::Span<const DeltaRows> deltas) {
-  for (const DeltaRows& rows : deltas) {
-    for (const DeltaSection& of_delta : static_cast<const PackedDelta*>(rows.delta)->sections()) {
-      NIBBLE_CHECK(std::any_of(sections.begin(), sections.end(), [&](const Section& section) {
-        return section.first_output == of_delta.first_output && section.num_outputs == of_delta.num_outputs;
-      }));
-    }
-  }
-}
-
 }  // namespace
 
 CpuBackend::CpuBackend(simd::Isa isa, WorkerPool& pool, const kv::RawForm& raw_form, const kv::PageCodec* codec)
@@ -77,11 +66,16 @@ absl::Span<const float> CpuBackend::LoadVector(absl::Span<const Tensor* const> p
 }
 
 absl::StatusOr<View> CpuBackend::AllocateView(int64_t rows, int64_t cols) {
-  const int64_t bytes = rows * cols * static_cast<int64_t>(sizeof(float));
-  NIBBLE_ASSIGN_OR_RETURN(AlignedBuffer buffer, AlignedBuffer::Allocate(bytes));
-  workspace_bytes_ += bytes;
+  NIBBLE_ASSIGN_OR_RETURN(AlignedBuffer buffer,
+                          AlignedBuffer::Allocate(rows * cols * static_cast<int64_t>(sizeof(float))));
   buffers_.push_back(std::move(buffer));
   return View{reinterpret_cast<float*>(buffers_.back().data()), rows, cols};
+}
+
+int64_t CpuBackend::workspace_bytes() const {
+  int64_t bytes = 0;
+  for (const AlignedBuffer& buffer : buffers_) bytes += buffer.size();
+  return bytes;
 }
 
 absl::Status CpuBackend::AllocateKv(const KvShape& shape, const kv::CacheShape& cache, int64_t step_tokens) {
@@ -155,7 +149,6 @@ void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bi
     section_work_.push_back({&section, kernel, items});
     items += Items(section.panels(), panels);
   }
-  CheckSections(sections, deltas);
   const Product product = {x, bias, deltas, epilogue, out};
   const auto multiply = [&](int64_t item, int) {
     const auto after = std::upper_bound(section_work_.begin(), section_work_.end(), item,
@@ -164,7 +157,7 @@ void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bi
     const int64_t first = (item - work.first_item) * panels;
     const int64_t end = std::min(work.section->panels(), first + panels);
     MultiplyPanels(product, work, first, end);
-    AddDeltas(product, *work.section, first, end);
+    AddDeltas(product, work, first, end);
   };
   pool_.ParallelFor(items, multiply, Handing::kInRuns);
 }
@@ -192,20 +185,21 @@ void CpuBackend::MultiplyPanels(const Product& product, const SectionWork& work,
   }
 }
 
-// To what MultiplyPanels has just left in the cache. The sections of a delta are those of its matrix, or some of them.
-void CpuBackend::AddDeltas(const Product& product, const Section& section, int64_t first_panel, int64_t end_panel) {
+// To what MultiplyPanels has just left in the cache.
+void CpuBackend::AddDeltas(const Product& product, const SectionWork& work, int64_t first_panel, int64_t end_panel) {
+  const auto index = static_cast<size_t>(&work - section_work_.data());
   for (const DeltaRows& rows : product.deltas) {
-    for (const DeltaSection& of_delta : static_cast<const PackedDelta*>(rows.delta)->sections()) {
-      if (of_delta.first_output == section.first_output) {
-        AddDeltaPanels(rows, of_delta, first_panel, end_panel, product.out);
-      }
-    }
+    const auto& sections = static_cast<const PackedDelta*>(rows.delta)->sections();
+    NIBBLE_CHECK(sections.size() == section_work_.size());
+    NIBBLE_CHECK(sections[index].num_outputs == work.section->num_outputs);
+    AddDeltaPanels(rows, sections[index], work.section->first_output, first_panel, end_panel, product.out);
   }
 }
 
 // Plane after plane.
-void CpuBackend::AddDeltaPanels(const DeltaRows& rows, const DeltaSection& section, int64_t first_panel,
-                                int64_t end_panel, View out) {
+void CpuBackend::AddDeltaPanels(const DeltaRows& rows, const DeltaSection& section, int64_t first_output,
+                                int64_t first_panel, int64_t end_panel, View out) {
+  if (section.planes == 0) return;
   const DeltaPanelKernel kernel = DeltaPanelKernelFor(isa_, section.bits);
   const int64_t end_row = rows.first_row + rows.num_rows;
   for (int64_t row = rows.first_row; row < end_row; row += kRowBlock) {
@@ -215,7 +209,7 @@ void CpuBackend::AddDeltaPanels(const DeltaRows& rows, const DeltaSection& secti
       args.rows = std::min(kRowBlock, end_row - row);
       args.x = &quantized_;
       args.first_row = row;
-      args.out = out.row(row) + section.first_output + output;
+      args.out = out.row(row) + first_output + output;
       args.out_stride = out.cols;
       args.outputs = static_cast<int>(std::min<int64_t>(kPanelOutputs, section.num_outputs - output));
       for (int64_t plane = 0; plane < section.planes; ++plane) {

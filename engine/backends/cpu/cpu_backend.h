@@ -27,7 +27,7 @@ class CpuBackend : public Backend {
   absl::StatusOr<std::unique_ptr<MatrixDelta>> LoadDelta(absl::Span<const PartDelta> parts) const override;
   absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) override;
   absl::StatusOr<View> AllocateView(int64_t rows, int64_t cols) override;
-  int64_t workspace_bytes() const { return workspace_bytes_; }  // of all views
+  int64_t workspace_bytes() const;  // of all views
   absl::Status AllocateKv(const KvShape& shape, const kv::CacheShape& cache, int64_t step_tokens) override;
 
   void Embed(const Tensor& table, absl::Span<const int32_t> ids, float scale, View out) override;
@@ -65,9 +65,9 @@ class CpuBackend : public Backend {
   void SealFullPages(absl::Span<const SequenceRows> batch, int layer, int num_kv_heads);
   void Quantize(View x, const PackedMatrix& matrix);
   void MultiplyPanels(const Product& product, const SectionWork& work, int64_t first_panel, int64_t end_panel);
-  void AddDeltas(const Product& product, const Section& section, int64_t first_panel, int64_t end_panel);
-  void AddDeltaPanels(const DeltaRows& rows, const DeltaSection& section, int64_t first_panel, int64_t end_panel,
-                      View out);
+  void AddDeltas(const Product& product, const SectionWork& work, int64_t first_panel, int64_t end_panel);
+  void AddDeltaPanels(const DeltaRows& rows, const DeltaSection& section, int64_t first_output, int64_t first_panel,
+                      int64_t end_panel, View out);
 
   simd::Isa isa_;
   WorkerPool& pool_;
@@ -75,7 +75,6 @@ class CpuBackend : public Backend {
   KvPool kv_;
   CpuAttention attention_;
   std::vector<AlignedBuffer> buffers_;
-  int64_t workspace_bytes_ = 0;
   std::vector<std::unique_ptr<std::vector<float>>> vectors_;
   std::vector<std::pair<const SequenceRows*, int64_t>> full_pages_;  // of the current step
   std::vector<SectionWork> section_work_;                            // of the current product

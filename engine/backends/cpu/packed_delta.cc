@@ -61,11 +61,12 @@ std::vector<float> ScalesOf(const PartDelta& part, int64_t planes, int64_t panel
 }
 
 absl::StatusOr<DeltaSection> PackSection(const PartDelta& part) {
-  NIBBLE_CHECK((part.signs == nullptr) != (part.codes == nullptr));
+  NIBBLE_CHECK(part.signs == nullptr || part.codes == nullptr);
   DeltaSection section;
+  section.num_outputs = part.rows;
+  if (part.signs == nullptr && part.codes == nullptr) return section;
   section.bits = part.signs != nullptr ? 1 : 8;
   section.planes = part.signs != nullptr ? part.signs->planes() : 1;
-  section.num_outputs = part.rows;
   section.panel_bytes = part.signs != nullptr ? part.signs->row_words() * kSignBytes
                                               : (part.codes->cols() + kGroupSize - 1) / kGroupSize * kCodeBytes;
   const int64_t panels = section.panels();
@@ -88,14 +89,9 @@ absl::StatusOr<DeltaSection> PackSection(const PartDelta& part) {
 
 absl::StatusOr<std::unique_ptr<PackedDelta>> PackedDelta::Pack(absl::Span<const PartDelta> parts) {
   auto delta = std::make_unique<PackedDelta>();
-  int64_t first_output = 0;
   for (const PartDelta& part : parts) {
-    if (part.signs != nullptr || part.codes != nullptr) {
-      NIBBLE_ASSIGN_OR_RETURN(DeltaSection section, PackSection(part));
-      section.first_output = first_output;
-      delta->sections_.push_back(std::move(section));
-    }
-    first_output += part.rows;
+    NIBBLE_ASSIGN_OR_RETURN(DeltaSection section, PackSection(part));
+    delta->sections_.push_back(std::move(section));
   }
   return delta;
 }

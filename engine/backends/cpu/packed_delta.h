@@ -20,11 +20,10 @@
 
 namespace nibble::engine {
 
-// Consecutive outputs of one delta: those of a Section, or of a part that the fine-tune left alone (no planes).
+// The outputs of one part, those of a Section. Of a part that the fine-tune left alone there are no planes.
 struct DeltaSection {
   int bits = 1;  // 1: signs, 8: codes
   int64_t planes = 0;
-  int64_t first_output = 0;
   int64_t num_outputs = 0;
   int64_t panel_bytes = 0;
   AlignedBuffer data;         // [planes][panels]
@@ -44,7 +43,7 @@ class PackedDelta : public MatrixDelta {
   static absl::StatusOr<std::unique_ptr<PackedDelta>> Pack(absl::Span<const PartDelta> parts);
 
   int64_t bytes() const override;
-  // Those with planes.
+  // One for each part, as the matrix has its own.
   const std::vector<DeltaSection>& sections() const { return sections_; }
 
  private:
