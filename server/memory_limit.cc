@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
@@ -29,13 +28,16 @@ std::optional<int64_t> ReadLimit(const path& file) {
   return bytes;
 }
 
+std::optional<int64_t> Lesser(std::optional<int64_t> a, std::optional<int64_t> b) {
+  return a.has_value() && b.has_value() ? std::min(a, b) : a.has_value() ? a : b;
+}
+
 // Of a group and those above it. In a container the group's own path may not be there: its root is then the mount.
 std::optional<int64_t> LeastLimit(const path& mount, absl::string_view group, const char* file) {
   std::optional<int64_t> least;
   path at = path(std::string(group)).relative_path();
   while (true) {
-    const std::optional<int64_t> limit = ReadLimit(mount / at / file);
-    if (limit.has_value()) least = std::min(*limit, least.value_or(*limit));
+    least = Lesser(least, ReadLimit(mount / at / file));
     if (at.empty()) return least;
     at = at.parent_path();
   }
@@ -57,20 +59,18 @@ double MemoryNeed::total(const Limits& limits) const {
 }
 
 std::optional<int64_t> CgroupMemoryLimit(const path& root) {
+  const path mounts = root / "sys/fs/cgroup";
   std::ifstream groups(root / "proc/self/cgroup");
   std::string line;
   std::optional<int64_t> least;
   while (std::getline(groups, line)) {  // "ID:CONTROLLERS:PATH", of version 2 "0::PATH"
     const std::vector<std::string> parts = absl::StrSplit(line, absl::MaxSplits(':', 2));
     if (parts.size() != 3) continue;
-    const path mounts = root / "sys/fs/cgroup";
-    std::optional<int64_t> limit;
-    if (parts[0] == "0" && parts[1].empty()) limit = LeastLimit(mounts, parts[2], "memory.max");
+    if (parts[0] == "0" && parts[1].empty()) least = Lesser(least, LeastLimit(mounts, parts[2], "memory.max"));
     const std::vector<std::string> controllers = absl::StrSplit(parts[1], ',');
     if (std::find(controllers.begin(), controllers.end(), "memory") != controllers.end()) {
-      limit = LeastLimit(mounts / "memory", parts[2], "memory.limit_in_bytes");
+      least = Lesser(least, LeastLimit(mounts / "memory", parts[2], "memory.limit_in_bytes"));
     }
-    if (limit.has_value()) least = std::min(*limit, least.value_or(*limit));
   }
   return least;
 }
