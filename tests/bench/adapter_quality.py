@@ -26,8 +26,9 @@ daemons = compare.daemons
 
 FITTED_TO = 200
 AT_ONCE = 8
-WAYS = {"mean": (), "mean by row": ("--scales", "row"), "fitted": ("--calibration-text",),
-        "fitted by row": ("--calibration-text", "--scales", "row"), "fitted, 2 planes": ("--calibration-text", "--planes", "2")}
+# Whether the scales are fitted to the calibration text, and the flags beside it.
+WAYS = {"mean": (False, ()), "mean by row": (False, ("--scales", "row")), "fitted": (True, ()),
+        "fitted by row": (True, ("--scales", "row")), "fitted, 2 planes": (True, ("--planes", "2"))}
 
 
 def examples(path):
@@ -65,8 +66,8 @@ def compress(args, folder):
     calibration = folder / "calibration.txt"
     calibration.write_text(text_of(examples(args.finetune / "train.jsonl")[:FITTED_TO]))
     deltas = {}
-    for way, flags in WAYS.items():
-        flags = [part for flag in flags for part in ((flag, calibration) if flag == "--calibration-text" else (flag,))]
+    for way, (fitted, flags) in WAYS.items():
+        flags = (*flags, "--calibration-text", calibration) if fitted else flags
         deltas[way] = folder / (re.sub(r"\W+", "-", way) + ".safetensors")
         nibble("delta", "compress", "--base", args.base, "--tuned", args.finetune / "tuned", "--out", deltas[way], "--threads",
                args.threads, *flags)
