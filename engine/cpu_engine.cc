@@ -1,6 +1,7 @@
 #include "engine/cpu_engine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <limits>
 #include <numeric>
@@ -53,17 +54,19 @@ class ModelEngine : public CpuEngine {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::unique_ptr<const Adapter>> LoadAdapter(const DeltaFile& delta) const override {
+  absl::StatusOr<std::unique_ptr<const Adapter>> LoadAdapter(const DeltaFile& delta,
+                                                             absl::FunctionRef<void()> pause) const override {
     if (options_.activations == ActivationMode::kF32) {
       return absl::FailedPreconditionError("activations: f32 runs no adapters");
     }
-    NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<const ModelDelta> loaded, model_->LoadDelta(delta));
+    NIBBLE_ASSIGN_OR_RETURN(std::unique_ptr<const ModelDelta> loaded, model_->LoadDelta(delta, pause));
     return std::make_unique<LoadedAdapter>(std::move(loaded));
   }
 
   void Launch(const StepPlan& plan) override {
     NIBBLE_CHECK(plan_ == nullptr);
     plan_ = &plan;
+    busy_ = true;
   }
 
   const StepResult& Await() override {
@@ -75,6 +78,7 @@ class ModelEngine : public CpuEngine {
       for (size_t first = 0; first < logit_rows_.size(); first += LogitBlock()) ConsumeLogits(first);
     }
     plan_ = nullptr;
+    busy_ = false;
     return result_;
   }
 
@@ -83,6 +87,7 @@ class ModelEngine : public CpuEngine {
   kv::CacheShape cache_shape() const override { return cache_shape_; }
   int64_t max_step_tokens() const override { return options_.step_tokens; }
   int64_t max_sequences() const override { return options_.max_sequences; }
+  bool busy() const override { return busy_; }
   simd::Isa isa() const override { return isa_; }
   ModelCost cost() const override { return model_->cost(); }
   const KvCosts& kv_costs() const override { return kv_costs_; }
@@ -258,6 +263,7 @@ class ModelEngine : public CpuEngine {
   kv::CacheShape cache_shape_;
 
   const StepPlan* plan_ = nullptr;
+  std::atomic<bool> busy_ = false;  // as plan_ says it, for other threads
   StepResult result_;
   std::vector<int32_t> ids_;
   std::vector<SequenceRows> sequences_;

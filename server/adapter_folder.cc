@@ -90,7 +90,8 @@ absl::StatusOr<FileStamp> AdapterFolder::Stamp(std::string_view name) const {
   return StampOf(info);
 }
 
-absl::StatusOr<std::vector<std::byte>> AdapterFolder::Read(std::string_view name, int64_t max_bytes) const {
+absl::StatusOr<std::vector<std::byte>> AdapterFolder::Read(std::string_view name, int64_t max_bytes,
+                                                           absl::FunctionRef<void()> pause) const {
   // Not blocking: opening a FIFO must return, to be refused.
   const int descriptor =
       openat(descriptor_, FileOf(name).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
@@ -104,7 +105,7 @@ absl::StatusOr<std::vector<std::byte>> AdapterFolder::Read(std::string_view name
         absl::StrCat("adapter: its file has ", stamp.size_bytes, " bytes, above the limit of ", max_bytes));
   }
   absl::StatusOr<std::vector<std::byte>> bytes =
-      engine::ReadDescriptor(descriptor, static_cast<uint64_t>(stamp.size_bytes), FileOf(name));
+      engine::ReadDescriptor(descriptor, static_cast<uint64_t>(stamp.size_bytes), FileOf(name), pause);
   if (!bytes.ok()) return absl::UnavailableError("adapter: its file cannot be read");
   return bytes;
 }

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 
 namespace nibble::server {
@@ -44,9 +45,10 @@ class AdapterFolder {
   // REQUIRES, as Read does: IsAdapterName(name). NOT_FOUND: there is no file; INVALID_ARGUMENT: it is not a regular
   // file of one name (a link, a folder, a device, a FIFO, or linked from elsewhere too). No error holds a path.
   absl::StatusOr<FileStamp> Stamp(std::string_view name) const;
-  // All bytes, as they are now. Further errors: FAILED_PRECONDITION above `max_bytes`, RESOURCE_EXHAUSTED where
-  // descriptors or memory end, UNAVAILABLE where reading fails.
-  absl::StatusOr<std::vector<std::byte>> Read(std::string_view name, int64_t max_bytes) const;
+  // All bytes, as they are now; calls `pause` between pieces. Further errors: FAILED_PRECONDITION above `max_bytes`,
+  // RESOURCE_EXHAUSTED where descriptors or memory end, UNAVAILABLE where reading fails.
+  absl::StatusOr<std::vector<std::byte>> Read(std::string_view name, int64_t max_bytes,
+                                              absl::FunctionRef<void()> pause) const;
 
  private:
   explicit AdapterFolder(int descriptor) : descriptor_(descriptor) {}

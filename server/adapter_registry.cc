@@ -5,15 +5,28 @@
 #include <new>
 
 #include "absl/algorithm/container.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "engine/adapters/delta_file.h"
 #include "engine/weights/sha256.h"
 #include "kvcache/base/status_macros.h"
+#include "server/load_pace.h"
 
 namespace nibble::server {
 namespace {
 
 absl::Status InQuarantine() {
   return absl::FailedPreconditionError("adapter: in quarantine, for computations with it ended in faults");
+}
+
+std::string Sha256Of(absl::Span<const std::byte> bytes, absl::FunctionRef<void()> pause) {
+  constexpr size_t kPiece = 256 << 10;
+  engine::Sha256 hash;
+  for (size_t at = 0; at < bytes.size(); at += kPiece) {
+    hash.Add(bytes.subspan(at, kPiece));
+    pause();
+  }
+  return hash.Hex();
 }
 
 bool IsIdle(const std::shared_ptr<AdapterVersion>& version) { return version.use_count() == 1; }
@@ -49,9 +62,13 @@ void AdapterLease::NoteFault() {
   if (version_ != nullptr && !std::exchange(faulted_, true)) ++version_->faults;
 }
 
-AdapterRegistry::AdapterRegistry(AdapterFolder folder, int64_t memory_bytes, Load load,
+AdapterRegistry::AdapterRegistry(AdapterFolder folder, int64_t memory_bytes, Load load, std::function<bool()> busy,
                                  std::function<sched::Nanos()> clock)
-    : folder_(std::move(folder)), memory_bytes_(memory_bytes), load_(std::move(load)), clock_(std::move(clock)) {}
+    : folder_(std::move(folder)),
+      memory_bytes_(memory_bytes),
+      load_(std::move(load)),
+      busy_(std::move(busy)),
+      clock_(std::move(clock)) {}
 
 absl::StatusOr<std::optional<AdapterLease>> AdapterRegistry::TryAcquire(const std::string& name) {
   {
@@ -117,11 +134,13 @@ absl::StatusOr<std::shared_ptr<AdapterVersion>> AdapterRegistry::LoadVersion(con
 
 absl::StatusOr<std::shared_ptr<AdapterVersion>> AdapterRegistry::ReadVersion(const std::string& name) try {
   const int64_t most = std::min<int64_t>(memory_bytes_, engine::kMaxDeltaBytes);
-  NIBBLE_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, folder_.Read(name, most));
+  LoadPace pace(busy_, clock_, [](sched::Nanos time) { absl::SleepFor(absl::Nanoseconds(time)); });
+  const auto pause = [&pace] { pace.Pause(); };
+  NIBBLE_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, folder_.Read(name, most, pause));
   auto version = std::make_shared<AdapterVersion>();
   version->name = name;
-  version->sha256 = engine::Sha256Hex(absl::MakeConstSpan(bytes));
-  NIBBLE_ASSIGN_OR_RETURN(version->adapter, load_(bytes));
+  version->sha256 = Sha256Of(bytes, pause);
+  NIBBLE_ASSIGN_OR_RETURN(version->adapter, load_(bytes, pause));
   return version;
 } catch (const std::bad_alloc&) {
   return absl::ResourceExhaustedError("adapter: no memory is left for it");

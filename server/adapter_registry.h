@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
@@ -75,12 +76,16 @@ struct AdapterCounts {
 
 class AdapterRegistry {
  public:
-  // Makes an adapter of a file's bytes; FAILED_PRECONDITION says what is wrong with them.
-  using Load = std::function<absl::StatusOr<std::unique_ptr<const engine::Adapter>>(absl::Span<const std::byte>)>;
+  // Makes an adapter of a file's bytes, with `pause` called between pieces of the work; FAILED_PRECONDITION says what
+  // is wrong with them.
+  using Load = std::function<absl::StatusOr<std::unique_ptr<const engine::Adapter>>(absl::Span<const std::byte>,
+                                                                                    absl::FunctionRef<void()> pause)>;
 
   static constexpr int64_t kFaultsToQuarantine = 3;
 
-  AdapterRegistry(AdapterFolder folder, int64_t memory_bytes, Load load, std::function<sched::Nanos()> clock);
+  // `busy`, of any thread: whether a step runs, so that loads go slower (load_pace.h).
+  AdapterRegistry(AdapterFolder folder, int64_t memory_bytes, Load load, std::function<bool()> busy,
+                  std::function<sched::Nanos()> clock);
 
   // For a request; never reads a file. nullopt: there is a file that Acquire would have to load. NOT_FOUND: there is
   // none. FAILED_PRECONDITION: loading it failed and the file has not changed since, or it is in quarantine.
@@ -122,6 +127,7 @@ class AdapterRegistry {
   const AdapterFolder folder_;
   const int64_t memory_bytes_;
   const Load load_;
+  const std::function<bool()> busy_;
   const std::function<sched::Nanos()> clock_;
 
   absl::Mutex load_mu_;  // one load at a time, so that memory holds one file; before mu_

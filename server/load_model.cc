@@ -37,11 +37,12 @@ std::string NameOf(const std::filesystem::path& path) {
 // From the bytes of a delta file. `engine` and `base` must outlive the loader.
 AdapterRegistry::Load LoaderFor(const engine::CpuEngine& engine, const engine::WeightSource& base,
                                 const std::string& base_sha256) {
-  return [&engine, &base,
-          base_sha256](absl::Span<const std::byte> bytes) -> absl::StatusOr<std::unique_ptr<const engine::Adapter>> {
-    NIBBLE_ASSIGN_OR_RETURN(const engine::DeltaFile delta, engine::ParseDelta(bytes));
+  return [&engine, &base, base_sha256](
+             absl::Span<const std::byte> bytes,
+             absl::FunctionRef<void()> pause) -> absl::StatusOr<std::unique_ptr<const engine::Adapter>> {
+    NIBBLE_ASSIGN_OR_RETURN(const engine::DeltaFile delta, engine::ParseDelta(bytes, pause));
     NIBBLE_RETURN_IF_ERROR(engine::CheckDelta(delta, base, base_sha256));
-    return engine.LoadAdapter(delta);
+    return engine.LoadAdapter(delta, pause);
   };
 }
 
@@ -51,9 +52,9 @@ absl::Status OpenAdapters(const LoadOptions& options, const engine::CpuEngine& e
     return absl::InvalidArgumentError("--adapters: activations f32 run none");
   }
   NIBBLE_ASSIGN_OR_RETURN(AdapterFolder folder, AdapterFolder::Open(options.adapters));
-  model->adapters =
-      std::make_unique<AdapterRegistry>(std::move(folder), options.adapter_memory_bytes,
-                                        LoaderFor(engine, *model->file->weights, model_sha256), MonotonicNow);
+  model->adapters = std::make_unique<AdapterRegistry>(
+      std::move(folder), options.adapter_memory_bytes, LoaderFor(engine, *model->file->weights, model_sha256),
+      [&engine] { return engine.busy(); }, MonotonicNow);
   for (const std::string& name : options.pinned_adapters) {
     if (!IsAdapterName(name)) return absl::InvalidArgumentError("--pinned-adapters: '" + name + "' is no name");
     const absl::Status loaded = model->adapters->LoadNow(name, /*pinned=*/true).status();

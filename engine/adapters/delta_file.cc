@@ -168,7 +168,7 @@ std::string SerializeDelta(const DeltaFile& file) {
   return SerializeSafetensors(metadata, std::move(tensors));
 }
 
-absl::StatusOr<DeltaFile> ParseDelta(absl::Span<const std::byte> bytes) {
+absl::StatusOr<DeltaFile> ParseDelta(absl::Span<const std::byte> bytes, absl::FunctionRef<void()> pause) {
   NIBBLE_ASSIGN_OR_RETURN(const SafetensorsFile container, SafetensorsFile::Parse(bytes));
   NIBBLE_RETURN_IF_ERROR(CheckMetadata(container, "format", kDeltaFormat));
   NIBBLE_RETURN_IF_ERROR(CheckMetadata(container, "format_version", kVersion));
@@ -176,6 +176,7 @@ absl::StatusOr<DeltaFile> ParseDelta(absl::Span<const std::byte> bytes) {
   NIBBLE_ASSIGN_OR_RETURN(file.provenance, ProvenanceOf(container));
   for (const SafetensorsTensor& tensor : container.tensors()) {
     NIBBLE_RETURN_IF_ERROR(ReadTensor(container, tensor, &file));
+    pause();
   }
   // Each delta has its scale, so any beyond their number is of none.
   if (container.tensors().size() == 2 * (file.signs.size() + file.codes.size())) return file;

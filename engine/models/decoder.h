@@ -21,7 +21,8 @@ class Decoder : public Model {
   // Loads what every architecture has, then LoadLayer for each layer.
   absl::Status Load();
 
-  absl::StatusOr<std::unique_ptr<const ModelDelta>> LoadDelta(const DeltaFile& file) const override;
+  absl::StatusOr<std::unique_ptr<const ModelDelta>> LoadDelta(const DeltaFile& file,
+                                                              absl::FunctionRef<void()> pause) const override;
   void Forward(const Batch& batch) override;
   View Logits(absl::Span<const int64_t> rows) override;
   const ModelConfig& config() const override { return config_; }

@@ -51,7 +51,8 @@ absl::StatusOr<std::unique_ptr<MatrixDelta>> Decoder::LoadMatrixDelta(const Delt
   return backend_.LoadDelta(deltas);
 }
 
-absl::StatusOr<std::unique_ptr<const ModelDelta>> Decoder::LoadDelta(const DeltaFile& file) const {
+absl::StatusOr<std::unique_ptr<const ModelDelta>> Decoder::LoadDelta(const DeltaFile& file,
+                                                                     absl::FunctionRef<void()> pause) const {
   auto delta = std::make_unique<ModelDelta>();
   delta->layers.resize(static_cast<size_t>(config_.num_layers));
   for (int i = 0; i < config_.num_layers; ++i) {
@@ -59,6 +60,7 @@ absl::StatusOr<std::unique_ptr<const ModelDelta>> Decoder::LoadDelta(const Delta
       std::unique_ptr<MatrixDelta>& matrix = delta->layers[i][static_cast<size_t>(row.product)];
       NIBBLE_ASSIGN_OR_RETURN(matrix, LoadMatrixDelta(file, PartsOf(i, row.product)));
       if (matrix != nullptr) delta->bytes += matrix->bytes();
+      pause();
     }
   }
   NIBBLE_ASSIGN_OR_RETURN(delta->head, LoadMatrixDelta(file, {head_tensor_}));

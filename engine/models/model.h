@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/adapters/delta_file.h"
@@ -52,9 +53,10 @@ class Model {
   static absl::StatusOr<std::unique_ptr<Model>> Load(const ModelConfig& config, const WeightSource& source,
                                                      Backend& backend, const ModelLoadOptions& options);
 
-  // A fine-tune of this model. Any thread, also while a batch runs. REQUIRES: CheckDelta was OK for the model's source,
-  // and the model rounds its activations. RESOURCE_EXHAUSTED if memory ends.
-  virtual absl::StatusOr<std::unique_ptr<const ModelDelta>> LoadDelta(const DeltaFile& file) const = 0;
+  // A fine-tune of this model. Any thread, also while a batch runs; calls `pause` after each matrix. REQUIRES:
+  // CheckDelta was OK for the model's source, and the model rounds its activations. RESOURCE_EXHAUSTED if memory ends.
+  virtual absl::StatusOr<std::unique_ptr<const ModelDelta>> LoadDelta(const DeltaFile& file,
+                                                                      absl::FunctionRef<void()> pause) const = 0;
 
   // Runs all layers over the batch; K and V go into the pages. REQUIRES: at most max_rows ids.
   virtual void Forward(const Batch& batch) = 0;

@@ -215,7 +215,7 @@ absl::StatusOr<std::vector<std::unique_ptr<const Adapter>>> RandomAdapters(const
   std::mt19937 random(1);
   std::vector<std::unique_ptr<const Adapter>> adapters(static_cast<size_t>(count));
   for (std::unique_ptr<const Adapter>& adapter : adapters) {
-    NIBBLE_ASSIGN_OR_RETURN(adapter, engine.LoadAdapter(RandomDelta(base, random)));
+    NIBBLE_ASSIGN_OR_RETURN(adapter, engine.LoadAdapter(RandomDelta(base, random), [] {}));
   }
   return adapters;
 }

@@ -77,7 +77,7 @@ absl::StatusOr<std::unique_ptr<CpuEngine>> EngineWithPages(EngineOptions options
 absl::StatusOr<std::unique_ptr<const Adapter>> AdapterFor(const CpuEngine& engine, const EngineOptions& options,
                                                           const OpenedModel& model) {
   if (model.delta == nullptr || options.weights == WeightMode::kF32) return nullptr;
-  return engine.LoadAdapter(*model.delta);
+  return engine.LoadAdapter(*model.delta, [] {});
 }
 
 }  // namespace nibble::engine

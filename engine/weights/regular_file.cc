@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <algorithm>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -29,15 +31,20 @@ RegularFile::~RegularFile() {
 RegularFile::RegularFile(RegularFile&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)), size_bytes_(other.size_bytes_) {}
 
-absl::StatusOr<std::vector<std::byte>> ReadDescriptor(int descriptor, uint64_t size_bytes, const std::string& path) {
-  std::vector<std::byte> bytes(size_bytes);
+absl::StatusOr<std::vector<std::byte>> ReadDescriptor(int descriptor, uint64_t size_bytes, const std::string& path,
+                                                      absl::FunctionRef<void()> pause) {
+  constexpr uint64_t kPiece = 256 << 10;
+  std::vector<std::byte> bytes;
+  bytes.reserve(size_bytes);
   size_t filled = 0;
-  while (filled < bytes.size()) {
+  while (filled < size_bytes) {
+    bytes.resize(std::min<uint64_t>(size_bytes, filled + kPiece));
     const ssize_t count = read(descriptor, bytes.data() + filled, bytes.size() - filled);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return absl::ErrnoToStatus(errno, "cannot read " + path);
     if (count == 0) break;  // it shrank: whoever parses it finds it cut short
     filled += static_cast<size_t>(count);
+    pause();
   }
   bytes.resize(filled);
   return bytes;
@@ -49,7 +56,7 @@ absl::StatusOr<std::vector<std::byte>> ReadFile(const std::string& path, uint64_
     return absl::FailedPreconditionError(path + " has " + std::to_string(file.size_bytes()) +
                                          " bytes, above the limit of " + std::to_string(max_bytes));
   }
-  return ReadDescriptor(file.descriptor(), file.size_bytes(), path);
+  return ReadDescriptor(file.descriptor(), file.size_bytes(), path, [] {});
 }
 
 }  // namespace nibble::engine

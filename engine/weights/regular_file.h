@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 
 namespace nibble::engine {
@@ -29,9 +30,10 @@ class RegularFile {
   uint64_t size_bytes_ = 0;
 };
 
-// Reads up to `size_bytes` from where the descriptor is; fewer where the file has fewer by now. Errors are the system's
-// and name `path`.
-absl::StatusOr<std::vector<std::byte>> ReadDescriptor(int descriptor, uint64_t size_bytes, const std::string& path);
+// Reads up to `size_bytes` from where the descriptor is; fewer where the file has fewer by now. Calls `pause` between
+// pieces of 256 KiB. Errors are the system's and name `path`.
+absl::StatusOr<std::vector<std::byte>> ReadDescriptor(int descriptor, uint64_t size_bytes, const std::string& path,
+                                                      absl::FunctionRef<void()> pause);
 
 // All bytes of a file as it is now: what happens to it later has no effect. FAILED_PRECONDITION above `max_bytes`.
 absl::StatusOr<std::vector<std::byte>> ReadFile(const std::string& path, uint64_t max_bytes);

@@ -127,7 +127,7 @@ TEST_P(AdapterEngine, IsNearTheModelWithTheDeltaAddedToItsWeights) {
   for (const DeltaFile& delta : deltas_) {
     const ModelFile merged = {file_.config, {}, MergedWeights(*file_.weights, delta)};
     const std::vector<float> want = LogitsAlone(*EngineOf(merged, reference), nullptr, prompt);
-    const auto adapter = engine->LoadAdapter(delta);
+    const auto adapter = engine->LoadAdapter(delta, [] {});
     ASSERT_THAT(adapter, IsOk());
     EXPECT_LT(Distance(LogitsAlone(*engine, adapter->get(), prompt), want), 3 * rounding + 0.01);
     EXPECT_GT(Distance(base, want), 8 * rounding + 0.05) << "the control: the fine-tune matters";
@@ -141,7 +141,7 @@ TEST_P(AdapterEngine, Law1HoldsForWhoeverRunsWithWhichever) {
   for (const simd::Isa isa : simd::SupportedIsas()) {
     const std::unique_ptr<CpuEngine> engine = EngineOf(file_, {.isa = isa, .threads = 2});
     std::vector<std::unique_ptr<const Adapter>> adapters(1);
-    for (const DeltaFile& delta : deltas_) adapters.push_back(*engine->LoadAdapter(delta));
+    for (const DeltaFile& delta : deltas_) adapters.push_back(*engine->LoadAdapter(delta, [] {}));
     std::vector<std::vector<int32_t>> prompts;
     std::vector<std::vector<float>> logits;
     std::vector<SoloSequence> sequences;
@@ -163,7 +163,7 @@ TEST_P(AdapterEngine, Law1HoldsForWhoeverRunsWithWhichever) {
     for (size_t i = 0; i < lengths.size(); ++i) {
       if (isa == simd::SupportedIsas().front()) {
         const std::unique_ptr<CpuEngine> scalar = EngineOf(file_, {});
-        const auto adapter = adapter_of[i] == 0 ? nullptr : *scalar->LoadAdapter(deltas_[adapter_of[i] - 1]);
+        const auto adapter = adapter_of[i] == 0 ? nullptr : *scalar->LoadAdapter(deltas_[adapter_of[i] - 1], [] {});
         alone.push_back(LogitsAlone(*scalar, adapter.get(), prompts[i]));
       }
       for (size_t at = 0; at < logits[i].size(); ++at) {
@@ -176,7 +176,7 @@ TEST_P(AdapterEngine, Law1HoldsForWhoeverRunsWithWhichever) {
 
 TEST_P(AdapterEngine, FloatActivationsRunNone) {
   const Setting setting = {WeightMode::kF32, ActivationMode::kF32};
-  EXPECT_THAT(EngineOf(file_, setting)->LoadAdapter(deltas_[0]),
+  EXPECT_THAT(EngineOf(file_, setting)->LoadAdapter(deltas_[0], [] {}),
               StatusIs(absl::StatusCode::kFailedPrecondition, testing::HasSubstr("activations")));
 }
 

@@ -10,7 +10,8 @@
 namespace nibble::server {
 namespace {
 
-absl::StatusOr<std::unique_ptr<const engine::Adapter>> Load(absl::Span<const std::byte> bytes) {
+absl::StatusOr<std::unique_ptr<const engine::Adapter>> Load(absl::Span<const std::byte> bytes,
+                                                            absl::FunctionRef<void()> /*pause*/) {
   std::istringstream text(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
   auto adapter = std::make_unique<ScriptedAdapter>();
   if (text >> adapter->letter >> adapter->size) return adapter;
@@ -41,7 +42,8 @@ std::unique_ptr<AdapterRegistry> ScriptedAdapters::Registry(int64_t memory_bytes
                                                             std::function<sched::Nanos()> clock) const {
   absl::StatusOr<AdapterFolder> folder = AdapterFolder::Open(folder_);
   NIBBLE_CHECK(folder.ok());
-  return std::make_unique<AdapterRegistry>(*std::move(folder), memory_bytes, Load, std::move(clock));
+  return std::make_unique<AdapterRegistry>(
+      *std::move(folder), memory_bytes, Load, [] { return false; }, std::move(clock));
 }
 
 }  // namespace nibble::server

@@ -1,6 +1,7 @@
 #include "engine/backends/cpu/packed_delta.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -13,25 +14,21 @@ namespace {
 
 constexpr int64_t kSignBytes = 64, kCodeBytes = 512;  // of a group
 
-// The bits at even places to the low half, those at odd places to the high half (Warren, "Hacker's Delight", section
-// 7-2: the inverse of the outer perfect shuffle).
-uint32_t Unshuffle(uint32_t x) {
-  uint32_t t = (x ^ (x >> 1)) & 0x22222222;
-  x ^= t ^ (t << 1);
-  t = (x ^ (x >> 2)) & 0x0C0C0C0C;
-  x ^= t ^ (t << 2);
-  t = (x ^ (x >> 4)) & 0x00F000F0;
-  x ^= t ^ (t << 4);
-  t = (x ^ (x >> 8)) & 0x0000FF00;
-  return x ^ t ^ (t << 8);
+// What a byte of a row's signs, bits 4 b + i with b of 0 and 1, gives to a group's word: bit b of byte i.
+constexpr std::array<uint32_t, 256> SpreadBytes() {
+  std::array<uint32_t, 256> spread = {};
+  for (uint32_t byte = 0; byte < spread.size(); ++byte) {
+    for (uint32_t bit = 0; bit < 8; ++bit) spread[byte] |= (byte >> bit & 1) << (bit % 4 * 8 + bit / 4);
+  }
+  return spread;
 }
+constexpr std::array<uint32_t, 256> kSpread = SpreadBytes();
 
 void PackSigns(const SignDelta& delta, int64_t plane, int64_t row, std::byte* panel) {
-  const absl::Span<const uint32_t> words = delta.SignsOf(plane, row);
   std::byte* out = panel + row % kPanelOutputs * 4;
-  for (const uint32_t word : words) {
-    // Bit 4 b + i of the group becomes bit b of byte i.
-    const uint32_t bytes = Unshuffle(Unshuffle(word));
+  for (const uint32_t word : delta.SignsOf(plane, row)) {
+    const uint32_t bytes = kSpread[word & 0xFF] | kSpread[word >> 8 & 0xFF] << 2 | kSpread[word >> 16 & 0xFF] << 4 |
+                           kSpread[word >> 24] << 6;
     std::memcpy(out, &bytes, sizeof bytes);
     out += kSignBytes;
   }
