@@ -48,18 +48,17 @@ class AffineCodec : public PageCodec {
   int64_t head_bytes_;
 };
 
-// Packs codes [32][lanes], code (n, lane) at codes[n * n_stride + lane * lane_stride], blocks `block_bytes` apart. Of a
-// code the low kBits count, exclusive-or `flip`.
+// Packs codes [32][lanes], code (n, lane) at codes[lane * lane_stride + n], blocks `block_bytes` apart. Of a code the
+// low kBits count, exclusive-or `flip`.
 template <int kBits>
-void PackCodes(const uint8_t* codes, int64_t n_stride, int64_t lane_stride, int lanes, uint8_t flip, uint8_t* out,
-               int64_t block_bytes) {
+void PackCodes(const uint8_t* codes, int64_t lane_stride, int lanes, uint8_t flip, uint8_t* out, int64_t block_bytes) {
   constexpr int kFields = 8 / kBits, kMask = (1 << kBits) - 1;
   for (int block = 0; block < 32 / (4 * kFields); ++block) {
     for (int lane = 0; lane < lanes; ++lane) {
       for (int j = 0; j < 4; ++j) {
-        const uint8_t* code = codes + (4 * block * kFields + j) * n_stride + lane * lane_stride;
+        const uint8_t* code = codes + lane * lane_stride + 4 * block * kFields + j;
         int packed = 0;
-        for (int f = 0; f < kFields; ++f) packed |= ((code[4 * f * n_stride] ^ flip) & kMask) << (kBits * f);
+        for (int f = 0; f < kFields; ++f) packed |= ((code[4 * f] ^ flip) & kMask) << (kBits * f);
         out[block * block_bytes + lane * 4 + j] = static_cast<uint8_t>(packed);
       }
     }

@@ -12,7 +12,8 @@
 //   minimums      f16 [D]                                            D * 2
 // Infinite numbers are coded as the largest finite half, NaN as 0.
 //
-// Reading. f[d] = query[d] * scale[d] is rounded to operands per row and page with one scale Q. score =
+// Reading. f[d] = query[d] * scale[d] is rounded to operands per row and page with one scale Q, and a limit that is no
+// more than (2^31 - 1) / (512 * (2^kBits - 1)), so that no sum leaves int32. score =
 // fma(float(sum over d of x[d] * code[t][d]), Q, M); M = the sum of query[d] * min[d] in sixteen virtual lanes, d
 // ascending by fused multiply-add from 0, then SumLanes.
 //
@@ -80,7 +81,7 @@ class ChannelKeys {
     for (int d = 0; d < head_dim_; d += 32) {
       HWY_ALIGN uint8_t codes[32 * 32];
       EncodeSquare<Format>(raw + d * kPageTokens, kPageTokens, codes, scales + d * Scales::kBytes, mins + d);
-      PackCodes<kBits>(codes, 1, 32, kPageTokens, 0, out + d * 4 * kBits, kPageTokens * 4);
+      PackCodes<kBits>(codes, 32, kPageTokens, 0, out + d * 4 * kBits, kPageTokens * 4);
     }
   }
 
@@ -91,11 +92,6 @@ class ChannelKeys {
       Store(Scales::Load(sealed + scales_at() + d * Scales::kBytes), page->scales + d);
       Store(LoadHalf(mins + d), page->mins + d);
     }
-  }
-
-  int64_t query_floats() const { return head_dim_; }
-  void PrepareQueries(const float* queries, int rows, float* prepared) const {
-    std::copy_n(queries, static_cast<int64_t>(rows) * head_dim_, prepared);
   }
 
   void Score(const Page* pages, int num_pages, const ScoreRows& at, int rows) const {
@@ -113,6 +109,7 @@ class ChannelKeys {
   static constexpr int kBits = Format::kBits;
   static constexpr bool kWide = Format::kWide;
   static constexpr int kOperandBytes = kWide ? 2 : 1;
+  static constexpr int kLimit = std::min(kOperandLimit<true, kWide>, 2147483647 / (kMaxHeadDim * ((1 << kBits) - 1)));
 
   struct Folded {
     float scale, min;  // Q and M
@@ -130,7 +127,7 @@ class ChannelKeys {
       largest = MaxInt(largest, MagnitudeBits(Mul(q, Load(page.scales + d))));
       mins = Fma(q, Load(page.mins + d), mins);
     }
-    const OperandScale s = ScaleOfLargest<true, kWide>(LargestLane(largest));
+    const OperandScale s = ScaleToLimit<kLimit>(LargestLane(largest));
     if (HWY_UNLIKELY(s.scale != s.scale)) {
       std::memset(operands, 0, head_dim_ * kOperandBytes);
     } else {

@@ -5,8 +5,8 @@
 //   Encode(raw, out)            raw: f16 keys [head_dim][32 tokens], or f16 values [32 tokens][head_dim]
 //   Page, LoadPage(sealed, page) what kernels read of one head's page
 //
-// and of PageCodec's functions Keys query_floats, PrepareQueries and Score, Values mix_floats, Mix and FinishMix; Score
-// and Mix take at most kPagesAtOnce pages.
+// and of PageCodec's functions Keys Score, Values mix_floats, Mix and FinishMix; Score and Mix take at most
+// kPagesAtOnce pages.
 //
 // Include inside a file that Highway's foreach_target compiles for each target.
 #if defined(NIBBLE_KVCACHE_CODECS_KEYS_AND_VALUES_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -16,6 +16,7 @@
 #define NIBBLE_KVCACHE_CODECS_KEYS_AND_VALUES_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -48,9 +49,9 @@ class KeysAndValues final : public AffineCodec {
     values_.Encode(raw + head_dim() * kPageTokens, reinterpret_cast<uint8_t*>(out) + key_bytes());
   }
 
-  int64_t query_floats() const final { return keys_.query_floats(); }
+  int64_t query_floats() const final { return head_dim(); }
   void PrepareQueries(HeadId /*head*/, const float* queries, int rows, float* prepared) const final {
-    keys_.PrepareQueries(queries, rows, prepared);
+    std::copy_n(queries, static_cast<int64_t>(rows) * head_dim(), prepared);
   }
 
   void Scores(HeadId /*head*/, const PageRun& run, const float* prepared, int rows, float* scores,

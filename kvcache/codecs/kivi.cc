@@ -78,7 +78,7 @@ class KiviValues {
     for (int d = 0; d < head_dim_; d += kGroup) {
       HWY_ALIGN uint8_t codes[32 * 32];
       EncodeSquare<KiviFormat<kBits>>(raw + d, head_dim_, codes, scales + 2 * d, mins + d);
-      PackCodes<kBits>(codes, 1, 32, kGroup, kHalf, out + d * 4, int64_t{head_dim_} * 4);
+      PackCodes<kBits>(codes, 32, kGroup, kHalf, out + d * 4, int64_t{head_dim_} * 4);
     }
   }
 

@@ -50,13 +50,16 @@ struct Operands {
 struct OperandScale {
   float inverse, scale;
 };
-template <bool kSigned, bool kWide>
-HWY_INLINE OperandScale ScaleOfLargest(int32_t bits) {
-  constexpr float kLimit = kOperandLimit<kSigned, kWide>;
+template <int kLimit>
+HWY_INLINE OperandScale ScaleToLimit(int32_t bits) {
   const float largest = std::bit_cast<float>(bits);
   if (HWY_UNLIKELY(bits >= 0x7F800000)) return {0.0f, std::numeric_limits<float>::quiet_NaN()};
   if (bits < std::bit_cast<int32_t>(1e-30f)) return {0.0f, -0.0f};
-  return {kLimit / largest, largest * (1.0f / kLimit)};
+  return {float{kLimit} / largest, largest * (1.0f / float{kLimit})};
+}
+template <bool kSigned, bool kWide>
+HWY_INLINE OperandScale ScaleOfLargest(int32_t bits) {
+  return ScaleToLimit<kOperandLimit<kSigned, kWide>>(bits);
 }
 
 #if HWY_TARGET == HWY_AVX3_DL

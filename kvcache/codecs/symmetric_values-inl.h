@@ -60,7 +60,7 @@ class SymmetricValues {
       for (int t = 0; t < kPageTokens; t += 16) {
         Scales::Store(Format::Levels(x + d * kPageTokens + t, levels + t), scales + (d + t) * Scales::kBytes);
       }
-      PackCodes<kBits>(levels, 1, kPageTokens, kGroup, 0, out + d * 4, int64_t{head_dim_} * 4);
+      PackCodes<kBits>(levels, kPageTokens, kGroup, 0, out + d * 4, int64_t{head_dim_} * 4);
     }
   }
 

@@ -91,37 +91,46 @@ class Twin {
       : dim(head_dim),
         kivi(name[0] == 'k'),
         rotated(name == "int4"),
-        channel_keys(name != "int8"),
         bits(name.back() - '0'),
-        query_limit(name == "kivi2" ? 127.0f : 32512.0f),
+        query_limit(name == "kivi2"  ? 127.0f
+                    : name == "int8" ? 16448.0f
+                                     : 32512.0f),
         weight_limit(name == "int8" ? 32767.0f : 255.0f) {}
 
-  int64_t key_bytes() const { return int64_t{dim} * (4 * bits + (kivi ? 4 : rotated ? 3 : 2)); }
-  int64_t value_bytes() const { return int64_t{dim} * (4 * bits + (kivi ? 4 : rotated ? 1 : 2)); }
+  int64_t key_bytes() const { return int64_t{dim} * (4 * bits + (kivi ? 4 : 3)); }
+  int64_t value_bytes() const { return int64_t{dim} * (4 * bits + (kivi ? 4 : 1)); }
   int64_t head_bytes() const { return key_bytes() + value_bytes(); }
   int64_t mix_floats() const { return kivi ? dim + dim / 2 : dim; }
 
   // Codes as they multiply, and parameters.
-  int KeyCode(const std::byte* page, int t, int d) const {
-    return PackedCode(page, bits, kPageTokens, d, t) - (channel_keys ? 0 : 1 << (bits - 1));
-  }
+  int KeyCode(const std::byte* page, int t, int d) const { return PackedCode(page, bits, kPageTokens, d, t); }
   int ValueCode(const std::byte* page, int t, int d) const {
     return SignedCode(PackedCode(page + key_bytes(), bits, dim, t, d), bits);
   }
   // `which` 0: the scale, of channel d or of token t in channel d's group. 1: the min, where the codec has them.
-  float KeyParameter(const std::byte* page, int t, int d, int which = 0) const {
+  float KeyParameter(const std::byte* page, int d, int which = 0) const {
     const std::byte* at = page + dim * 4 * bits;
-    if (!channel_keys) return HalfAt(at, d / 32 * 32 + t);
-    if (!rotated) return HalfAt(at, which * dim + d);
+    if (kivi) return HalfAt(at, which * dim + d);
     return which == 0 ? SmallScale(at[d]) : HalfAt(at + dim, d);
   }
   float ValueParameter(const std::byte* page, int t, int d, int which = 0) const {
     const std::byte* at = page + key_bytes() + dim * 4 * bits;
-    return rotated ? SmallScale(at[d / 32 * 32 + t]) : HalfAt(at, which * dim + d / 32 * 32 + t);
+    return kivi ? HalfAt(at, which * dim + d / 32 * 32 + t) : SmallScale(at[d / 32 * 32 + t]);
   }
 
   Floats Scores(const std::byte* page, const Floats& query) const {
-    return channel_keys ? ChannelScores(page, query) : TokenScores(page, query);
+    Floats folded, lanes(16, 0.0f), scores;
+    for (int d = 0; d < dim; ++d) {
+      folded.push_back(query[d] * KeyParameter(page, d));
+      lanes[d % 16] = std::fma(query[d], KeyParameter(page, d, 1), lanes[d % 16]);
+    }
+    const TwinOperands operands = RoundToOperands(folded, query_limit);
+    for (int t = 0; t < kPageTokens; ++t) {
+      int64_t dot = 0;
+      for (int d = 0; d < dim; ++d) dot += operands.x[d] * KeyCode(page, t, d);
+      scores.push_back(std::fma(static_cast<float>(dot), operands.scale, TreeSum(lanes)));
+    }
+    return scores;
   }
 
   void Mix(const std::byte* page, const Floats& weights, Floats* accumulators) const {
@@ -160,8 +169,7 @@ class Twin {
   Floats Key(const std::byte* page, int t) const {
     Floats key;
     for (int d = 0; d < dim; ++d) {
-      const float product = KeyParameter(page, t, d) * static_cast<float>(KeyCode(page, t, d));
-      key.push_back(product + (channel_keys ? KeyParameter(page, t, d, 1) : 0.0f));
+      key.push_back(KeyParameter(page, d) * static_cast<float>(KeyCode(page, t, d)) + KeyParameter(page, d, 1));
     }
     return key;
   }
@@ -177,38 +185,8 @@ class Twin {
 
   const int dim;
   const bool kivi, rotated;  // rotated: values
-  const bool channel_keys;   // parameters of keys per channel
   const int bits;
   const float query_limit, weight_limit;
-
- private:
-  Floats TokenScores(const std::byte* page, const Floats& query) const {
-    Floats scores(kPageTokens, 0.0f);
-    for (int g = 0; g < dim / 32; ++g) {
-      const TwinOperands operands = RoundToOperands({query.begin() + 32 * g, query.begin() + 32 * g + 32}, query_limit);
-      for (int t = 0; t < kPageTokens; ++t) {
-        int64_t dot = 0;
-        for (int i = 0; i < 32; ++i) dot += operands.x[i] * KeyCode(page, t, 32 * g + i);
-        scores[t] = std::fma(static_cast<float>(dot), operands.scale * KeyParameter(page, t, 32 * g), scores[t]);
-      }
-    }
-    return scores;
-  }
-
-  Floats ChannelScores(const std::byte* page, const Floats& query) const {
-    Floats folded, lanes(16, 0.0f), scores;
-    for (int d = 0; d < dim; ++d) {
-      folded.push_back(query[d] * KeyParameter(page, 0, d));
-      lanes[d % 16] = std::fma(query[d], KeyParameter(page, 0, d, 1), lanes[d % 16]);
-    }
-    const TwinOperands operands = RoundToOperands(folded, query_limit);
-    for (int t = 0; t < kPageTokens; ++t) {
-      int64_t dot = 0;
-      for (int d = 0; d < dim; ++d) dot += operands.x[d] * KeyCode(page, t, d);
-      scores.push_back(std::fma(static_cast<float>(dot), operands.scale, TreeSum(lanes)));
-    }
-    return scores;
-  }
 };
 
 }  // namespace nibble::kv

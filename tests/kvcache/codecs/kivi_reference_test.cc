@@ -70,8 +70,8 @@ TEST_P(KiviReference, CodesAndParametersAreThePapers) {
         Floats channel;
         for (int t = 0; t < kPageTokens; ++t) channel.push_back(simd::HalfToFloat(raw[d * kPageTokens + t]));
         const Quantized want = Reference(channel, twin.bits);
-        EXPECT_EQ(twin.KeyParameter(page.data(), 0, d, 0), want.scale) << "channel " << d;
-        EXPECT_EQ(twin.KeyParameter(page.data(), 0, d, 1), want.min) << "channel " << d;
+        EXPECT_EQ(twin.KeyParameter(page.data(), d, 0), want.scale) << "channel " << d;
+        EXPECT_EQ(twin.KeyParameter(page.data(), d, 1), want.min) << "channel " << d;
         for (int t = 0; t < kPageTokens; ++t) {
           ASSERT_EQ(twin.KeyCode(page.data(), t, d), want.codes[t]) << "channel " << d << ", token " << t;
         }

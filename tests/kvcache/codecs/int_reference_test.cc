@@ -1,5 +1,6 @@
-// The codes and parameters of `int4` against a plain reference of the head of int4.cc, on every instruction set, and
-// that its search never does worse than the least and the largest number of a group would.
+// The codes and parameters of `int8` and `int4` against plain references of the heads of int8.cc and int4.cc, on every
+// instruction set, and that the search of `int4` never does worse than the least and the largest number of a group
+// would.
 #include <algorithm>
 #include <cmath>
 #include <random>
@@ -31,8 +32,14 @@ int ScaleByte(float scale) {
   return byte;
 }
 
-int Code(float a, float scale, int least, int most) {
-  const float code = scale == 0 ? 0 : std::nearbyint(std::clamp(a / scale, -100.0f, 100.0f));
+// The least not below.
+float ScaleAbove(float scale) {
+  const int byte = ScaleByte(scale);
+  return ScaleOf(ScaleOf(byte) < scale ? byte + 1 : byte);
+}
+
+int LevelOf(float a, float scale, int least, int most) {
+  const float code = scale == 0 ? 0 : std::nearbyint(std::clamp(a / scale, -1000.0f, 1000.0f));
   return std::clamp(static_cast<int>(code), least, most);
 }
 
@@ -43,7 +50,7 @@ Residue ResidueOf(const Floats& x, float scale, float min, int least, int most) 
   Residue result = {0.0f, 0.0f};
   for (const float a : x) {
     const float y = a - min;
-    const float error = std::fma(-scale, static_cast<float>(Code(y, scale, least, most)), y);
+    const float error = std::fma(-scale, static_cast<float>(LevelOf(y, scale, least, most)), y);
     result.sum += error;
     result.square = std::fma(error, error, result.square);
   }
@@ -52,8 +59,7 @@ Residue ResidueOf(const Floats& x, float scale, float min, int least, int most) 
 
 Quantized KeyReference(const Floats& x) {
   const float least = *std::min_element(x.begin(), x.end()), range = *std::max_element(x.begin(), x.end()) - least;
-  int widest = ScaleByte(range / 15);
-  if (ScaleOf(widest) < range / 15) ++widest;
+  const int widest = ScaleByte(ScaleAbove(range / 15));
   Quantized best = {0.0f, least, {}};
   float best_square = HUGE_VALF;
   for (int narrower = 0; narrower < 3; ++narrower) {
@@ -68,7 +74,7 @@ Quantized KeyReference(const Floats& x) {
       min = ToHalf(std::fma(1.0f / 32, residue.sum, min));
     }
   }
-  for (const float a : x) best.codes.push_back(Code(a - best.min, best.scale, 0, 15));
+  for (const float a : x) best.codes.push_back(LevelOf(a - best.min, best.scale, 0, 15));
   return best;
 }
 
@@ -79,7 +85,7 @@ Quantized ValueReference(const Floats& y) {
   const float first = std::max(largest / 7.5f, least / -8.5f);
   float product = 0.0f, square = 0.0f;
   for (const float a : y) {
-    const auto level = static_cast<float>(Code(a, first, -8, 7));
+    const auto level = static_cast<float>(LevelOf(a, first, -8, 7));
     product = std::fma(level, a, product);
     square = std::fma(level, level, square);
   }
@@ -87,7 +93,7 @@ Quantized ValueReference(const Floats& y) {
   const float low = ScaleOf(below), high = ScaleOf(below + 1);
   const bool lower = ResidueOf(y, low, 0.0f, -8, 7).square <= ResidueOf(y, high, 0.0f, -8, 7).square;
   Quantized result = {lower ? low : high, 0.0f, {}};
-  for (const float a : y) result.codes.push_back(Code(a, result.scale, -8, 7));
+  for (const float a : y) result.codes.push_back(LevelOf(a, result.scale, -8, 7));
   return result;
 }
 
@@ -122,9 +128,10 @@ Floats Channel(const std::vector<uint16_t>& raw, int d) {
   return channel;
 }
 
-class Int4Reference : public testing::TestWithParam<int> {
+class IntReference : public testing::TestWithParam<int> {
  protected:
-  Int4Reference() : random_(static_cast<uint32_t>(dim())), twin_("int4", dim()), raw_(Page(dim(), random_)) {}
+  explicit IntReference(const std::string& name)
+      : name_(name), random_(static_cast<uint32_t>(dim())), twin_(name, dim()), raw_(Page(dim(), random_)) {}
 
   static int dim() { return GetParam(); }
 
@@ -137,22 +144,68 @@ class Int4Reference : public testing::TestWithParam<int> {
       model.num_layers = model.num_kv_heads = 1;
       model.head_dim = dim();
       std::vector<std::byte> page(twin_.head_bytes());
-      (*FindCodec("int4")->create(model, nullptr, isa))->Encode({0, 0}, 1, raw_.data(), page.data());
+      (*FindCodec(name_)->create(model, nullptr, isa))->Encode({0, 0}, 1, raw_.data(), page.data());
       check(page.data());
     }
   }
 
+  const std::string name_;
   std::mt19937 random_;
   Twin twin_;
   std::vector<uint16_t> raw_;
 };
 
+class Int4Reference : public IntReference {
+ protected:
+  Int4Reference() : IntReference("int4") {}
+};
+
+class Int8Reference : public IntReference {
+ protected:
+  Int8Reference() : IntReference("int8") {}
+};
+
+TEST_P(Int8Reference, KeysSpanTheirChannel) {
+  ForEachIsa([&](const std::byte* page) {
+    for (int d = 0; d < dim(); ++d) {
+      const Floats channel = Channel(raw_, d);
+      const float least = *std::min_element(channel.begin(), channel.end());
+      const float scale = ScaleAbove((*std::max_element(channel.begin(), channel.end()) - least) / 255);
+      EXPECT_EQ(twin_.KeyParameter(page, d, 0), scale) << "channel " << d;
+      EXPECT_EQ(twin_.KeyParameter(page, d, 1), least) << "channel " << d;
+      for (int t = 0; t < kPageTokens; ++t) {
+        const int want = LevelOf(channel[t] - least, scale, 0, 255);
+        ASSERT_EQ(twin_.KeyCode(page, t, d), want) << "channel " << d << ", token " << t;
+      }
+    }
+  });
+}
+
+TEST_P(Int8Reference, ValuesSpanTheirGroup) {
+  ForEachIsa([&](const std::byte* page) {
+    for (int t = 0; t < kPageTokens; ++t) {
+      for (int first = 0; first < dim(); first += kGroupSize) {
+        Floats group;
+        for (int i = 0; i < kGroupSize; ++i) group.push_back(Finite(raw_[(kPageTokens + t) * dim() + first + i]));
+        float largest = 0.0f;
+        for (const float a : group) largest = std::max(largest, std::abs(a));
+        const float scale = ScaleAbove(largest / 127);
+        EXPECT_EQ(twin_.ValueParameter(page, t, first), scale) << "token " << t;
+        for (int i = 0; i < kGroupSize; ++i) {
+          const int want = LevelOf(group[i], scale, -127, 127);
+          ASSERT_EQ(twin_.ValueCode(page, t, first + i), want) << "token " << t << ", channel " << first + i;
+        }
+      }
+    }
+  });
+}
+
 TEST_P(Int4Reference, KeysAreThoseOfTheSearch) {
   ForEachIsa([&](const std::byte* page) {
     for (int d = 0; d < dim(); ++d) {
       const Quantized want = KeyReference(Channel(raw_, d));
-      EXPECT_EQ(twin_.KeyParameter(page, 0, d, 0), want.scale) << "channel " << d;
-      EXPECT_EQ(twin_.KeyParameter(page, 0, d, 1), want.min) << "channel " << d;
+      EXPECT_EQ(twin_.KeyParameter(page, d, 0), want.scale) << "channel " << d;
+      EXPECT_EQ(twin_.KeyParameter(page, d, 1), want.min) << "channel " << d;
       for (int t = 0; t < kPageTokens; ++t) {
         ASSERT_EQ(twin_.KeyCode(page, t, d), want.codes[t]) << "channel " << d << ", token " << t;
       }
@@ -190,7 +243,7 @@ TEST_P(Int4Reference, NoChannelIsWorseThanByItsRange) {
     double plain = 0, fitted = 0;
     for (int d = 0; d < dim(); ++d) {
       const Floats channel = Channel(raw_, d);
-      const float scale = twin_.KeyParameter(page, 0, d, 0), min = twin_.KeyParameter(page, 0, d, 1);
+      const float scale = twin_.KeyParameter(page, d, 0), min = twin_.KeyParameter(page, d, 1);
       const float error = ResidueOf(channel, scale, min, 0, 15).square, limit = PlainSquaredError(channel);
       EXPECT_LE(error, limit) << "channel " << d;
       if (limit == 0) continue;
@@ -201,6 +254,7 @@ TEST_P(Int4Reference, NoChannelIsWorseThanByItsRange) {
   });
 }
 
+INSTANTIATE_TEST_SUITE_P(HeadDims, Int8Reference, testing::Values(32, 64, 96, 128, 256));
 INSTANTIATE_TEST_SUITE_P(HeadDims, Int4Reference, testing::Values(32, 64, 96, 128, 256));
 
 }  // namespace
