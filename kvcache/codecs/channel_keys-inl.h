@@ -1,5 +1,5 @@
-// Keys coded per channel over the page's 32 tokens: a scale times an unsigned code, plus a minimum. kivi.cc and int4.cc
-// say which, as Format:
+// Keys coded per channel over the page's 32 tokens: a scale times an unsigned code, plus a minimum. kivi.cc, int4.cc
+// and int8.cc say which, as Format:
 //
 //   kBits, kWide           of the codes; whether queries are wide operands (operands-inl.h)
 //   Scales                 of scales-inl.h
@@ -12,10 +12,10 @@
 //   minimums      f16 [D]                                            D * 2
 // Infinite numbers are coded as the largest finite half, NaN as 0.
 //
-// Reading. f[d] = query[d] * scale[d] is rounded to operands per row and page with one scale Q, and a limit that is no
-// more than (2^31 - 1) / (512 * (2^kBits - 1)), so that no sum leaves int32. score =
-// fma(float(sum over d of x[d] * code[t][d]), Q, M); M = the sum of query[d] * min[d] in sixteen virtual lanes, d
-// ascending by fused multiply-add from 0, then SumLanes.
+// Reading. f[d] = query[d] * scale[d] is rounded to operands per row and page with one scale Q. score =
+// fma(float(sum over d of x[d] * (code[t][d] - middle)), Q, M); M = the sum of query[d] * zero[d] in sixteen virtual
+// lanes, d ascending by fused multiply-add from 0, then SumLanes; zero[d] = fma(middle, scale[d], min[d]). The middle
+// is 128 for codes of 8 bits, so that sums fit int32 and operands' rounding meets small numbers, otherwise 0.
 //
 // Include inside a file that Highway's foreach_target compiles for each target.
 #if defined(NIBBLE_KVCACHE_CODECS_CHANNEL_KEYS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -70,7 +70,7 @@ class ChannelKeys {
   struct Page {
     const uint8_t* codes;
     HWY_ALIGN float scales[kMaxHeadDim];
-    HWY_ALIGN float mins[kMaxHeadDim];
+    HWY_ALIGN float zeros[kMaxHeadDim];  // what the middle code stands for
   };
 
   static int64_t Bytes(int head_dim) { return int64_t{head_dim} * (4 * kBits + Scales::kBytes + 2); }
@@ -89,8 +89,9 @@ class ChannelKeys {
     page->codes = sealed;
     const auto* mins = reinterpret_cast<const uint16_t*>(sealed + mins_at());
     for (int d = 0; d < head_dim_; d += 16) {
-      Store(Scales::Load(sealed + scales_at() + d * Scales::kBytes), page->scales + d);
-      Store(LoadHalf(mins + d), page->mins + d);
+      const V16 scales = Scales::Load(sealed + scales_at() + d * Scales::kBytes);
+      Store(scales, page->scales + d);
+      Store(Fma(Set(kMiddle), scales, LoadHalf(mins + d)), page->zeros + d);
     }
   }
 
@@ -109,10 +110,13 @@ class ChannelKeys {
   static constexpr int kBits = Format::kBits;
   static constexpr bool kWide = Format::kWide;
   static constexpr int kOperandBytes = kWide ? 2 : 1;
-  static constexpr int kLimit = std::min(kOperandLimit<true, kWide>, 2147483647 / (kMaxHeadDim * ((1 << kBits) - 1)));
+  static constexpr int kMiddle = kBits == 8 ? 128 : 0;
+  static_assert(int64_t{kOperandLimit<true, kWide>} * std::max(kMiddle, (1 << kBits) - 1 - kMiddle) * kMaxHeadDim <
+                int64_t{1} << 31);
 
   struct Folded {
-    float scale, min;  // Q and M
+    float scale, zero;  // Q and M
+    int32_t offset;     // what the middle takes off a dot product
   };
 
   int64_t scales_at() const { return int64_t{head_dim_} * 4 * kBits; }
@@ -121,23 +125,26 @@ class ChannelKeys {
   // One query folded into a page's scales.
   HWY_INLINE Folded Fold(const float* query, const Page& page, uint8_t* operands) const {
     I16 largest = SetInt(0);
-    V16 mins = Zero();
+    V16 zeros = Zero();
+    I16 sum = SetInt(0);
     for (int d = 0; d < head_dim_; d += 16) {
       const V16 q = Load(query + d);
       largest = MaxInt(largest, MagnitudeBits(Mul(q, Load(page.scales + d))));
-      mins = Fma(q, Load(page.mins + d), mins);
+      zeros = Fma(q, Load(page.zeros + d), zeros);
     }
-    const OperandScale s = ScaleToLimit<kLimit>(LargestLane(largest));
+    const OperandScale s = ScaleOfLargest<true, kWide>(LargestLane(largest));
     if (HWY_UNLIKELY(s.scale != s.scale)) {
       std::memset(operands, 0, head_dim_ * kOperandBytes);
     } else {
       const V16 inverse = Set(s.inverse);
       for (int d = 0; d < head_dim_; d += 16) {
         const V16 folded = Mul(Load(query + d), Load(page.scales + d));
-        StoreOperands<true, kWide>(NearestInt(Mul(folded, inverse)), d, operands, head_dim_);
+        const I16 x = NearestInt(Mul(folded, inverse));
+        StoreOperands<true, kWide>(x, d, operands, head_dim_);
+        if constexpr (kMiddle != 0) sum = AddInt(sum, x);
       }
     }
-    return {s.scale, SumLanes(mins)};
+    return {s.scale, SumLanes(zeros), kMiddle == 0 ? 0 : -kMiddle * SumLanesInt(sum)};
   }
 
   // kRows rows from `first_row` on. All queries are folded before any page is scored: folding is a chain of slow steps,
@@ -154,13 +161,13 @@ class ChannelKeys {
     }
     for (int p = 0; p < num_pages; ++p) {
       I16 dots[kRows][2];
-      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r][0] = dots[r][1] = SetInt(0);
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r][0] = dots[r][1] = SetInt(folded[p][r].offset);
       LaneDots<kBits, false, kWide, kRows>(pages[p].codes, kPageTokens * 4, head_dim_ * kBits / 32,
                                            {operands[p][0], kRowBytes, head_dim_}, dots);
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         float* out = rows.scores + (first_row + r) * rows.score_stride + p * kPageTokens;
         NIBBLE_UNROLL for (int v = 0; v < 2; ++v) {
-          Store(Fma(ToFloat(dots[r][v]), Set(folded[p][r].scale), Set(folded[p][r].min)), out + 16 * v);
+          Store(Fma(ToFloat(dots[r][v]), Set(folded[p][r].scale), Set(folded[p][r].zero)), out + 16 * v);
         }
       }
     }

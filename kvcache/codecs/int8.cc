@@ -11,7 +11,10 @@
 // Values, per token and group: scale = the smallest byte scale not below largest magnitude / 127; level = nearest(x /
 // scale), ties to even, within +-127; 0 where scale is 0.
 //
-// Queries and weights are wide operands (16 bits), so that what a reader loses is the codes' own rounding alone:
+// Byte scales end at 2^-17: keys' channels of a range below 0.002, and values below 0.001, have fewer levels. An infinite
+// or extreme key widens the step of its channel for the page's other tokens.
+//
+// Queries and weights are wide operands (16 bits), so that what a reader adds to the codes' own rounding is little:
 // affine_test.cc measures it.
 #include "kvcache/base/status_macros.h"
 #include "kvcache/codecs/affine.h"

@@ -55,8 +55,8 @@ HWY_INLINE int32_t LoadFour(const uint8_t* x) {
 }
 #endif
 
-// LaneDots: dots[r][v] += the products of row r with lanes [16 * v, 16 * v + 16). Blocks of codes are `block_bytes`
-// apart. Where kDotUnit is not 1, signed products come out divided by it.
+// LaneDots: dots[r][v] += the products of row r with lanes [16 * v, 16 * v + 16), modulo 2^32. Blocks of codes are
+// `block_bytes` apart. Where kDotUnit is not 1, signed products come out divided by it.
 
 #if HWY_TARGET == HWY_AVX3_DL
 
@@ -217,6 +217,15 @@ HWY_INLINE void LaneDots(const uint8_t* codes, int64_t block_bytes, int blocks, 
 template <int kBits, bool kSignedCodes>
 inline constexpr float kDotUnit = 1.0f;
 
+// The `n`th operand of a row.
+template <bool kSigned, bool kWide>
+HWY_INLINE int32_t OperandAt(const uint8_t* row, int n) {
+  if constexpr (!kWide) return kSigned ? static_cast<int8_t>(row[n]) : row[n];
+  int16_t x;
+  std::memcpy(&x, row + 2 * n, sizeof(x));
+  return x;
+}
+
 template <int kBits, bool kSignedCodes>
 HWY_INLINE int32_t Code(uint8_t packed, int field) {
   const int32_t code = (packed >> (kBits * field)) & ((1 << kBits) - 1);
@@ -228,7 +237,7 @@ template <int kBits, bool kSignedCodes, bool kWide, int kRows>
 HWY_INLINE void LaneDots(const uint8_t* codes, int64_t block_bytes, int blocks, const Operands& x,
                          I16 (&dots)[kRows][2]) {
   constexpr int kFields = 8 / kBits;
-  int32_t sums[kRows][32] = {};
+  uint32_t sums[kRows][32] = {};
   for (int block = 0; block < blocks; ++block) {
     for (int f = 0; f < kFields; ++f) {
       for (int j = 0; j < 4; ++j) {
@@ -237,15 +246,17 @@ HWY_INLINE void LaneDots(const uint8_t* codes, int64_t block_bytes, int blocks, 
           code[lane] = Code<kBits, kSignedCodes>(codes[block * block_bytes + 4 * lane + j], f);
         }
         for (int r = 0; r < kRows; ++r) {
-          const int32_t operand =
-              OperandAt<!kSignedCodes, kWide>(x.row(r), x.plane_bytes, 4 * (block * kFields + f) + j);
-          for (int lane = 0; lane < 32; ++lane) sums[r][lane] += code[lane] * operand;
+          const int32_t operand = OperandAt<!kSignedCodes, kWide>(x.row(r), 4 * (block * kFields + f) + j);
+          for (int lane = 0; lane < 32; ++lane) sums[r][lane] += static_cast<uint32_t>(code[lane] * operand);
         }
       }
     }
   }
   for (int r = 0; r < kRows; ++r) {
-    for (int lane = 0; lane < 32; ++lane) dots[r][lane / 16].v[lane % 16].raw += sums[r][lane];
+    for (int lane = 0; lane < 32; ++lane) {
+      int32_t& dot = dots[r][lane / 16].v[lane % 16].raw;
+      dot = static_cast<int32_t>(static_cast<uint32_t>(dot) + sums[r][lane]);
+    }
   }
 }
 

@@ -50,16 +50,13 @@ struct Operands {
 struct OperandScale {
   float inverse, scale;
 };
-template <int kLimit>
-HWY_INLINE OperandScale ScaleToLimit(int32_t bits) {
+template <bool kSigned, bool kWide>
+HWY_INLINE OperandScale ScaleOfLargest(int32_t bits) {
+  constexpr float kLimit = kOperandLimit<kSigned, kWide>;
   const float largest = std::bit_cast<float>(bits);
   if (HWY_UNLIKELY(bits >= 0x7F800000)) return {0.0f, std::numeric_limits<float>::quiet_NaN()};
   if (bits < std::bit_cast<int32_t>(1e-30f)) return {0.0f, -0.0f};
-  return {float{kLimit} / largest, largest * (1.0f / float{kLimit})};
-}
-template <bool kSigned, bool kWide>
-HWY_INLINE OperandScale ScaleOfLargest(int32_t bits) {
-  return ScaleToLimit<kOperandLimit<kSigned, kWide>>(bits);
+  return {kLimit / largest, largest * (1.0f / kLimit)};
 }
 
 #if HWY_TARGET == HWY_AVX3_DL
@@ -74,12 +71,6 @@ HWY_INLINE __m256i AddPairProducts(__m256i sum, __m256i a, __m256i b) {
   asm("" : "+x"(sum));
   return sum;
 }
-#endif
-
-#if HWY_TARGET == HWY_AVX3_DL
-inline constexpr bool kPlanes = true;
-#else
-inline constexpr bool kPlanes = false;
 #endif
 
 template <typename Small>
@@ -112,30 +103,15 @@ HWY_INLINE void StoreOperands(I16 x, int first, uint8_t* row, [[maybe_unused]] i
 #endif
 }
 
-// The `n`th operand of a row.
-template <bool kSigned, bool kWide>
-HWY_INLINE int32_t OperandAt(const uint8_t* row, [[maybe_unused]] int64_t plane_bytes, int n) {
-  if constexpr (kWide && kPlanes) {
-    const uint8_t lower = row[plane_bytes + n];
-    return kSigned ? 256 * static_cast<int8_t>(row[n]) + static_cast<int8_t>(lower) : 256 * row[n] + lower;
-  } else if constexpr (kWide) {
-    int16_t x;
-    std::memcpy(&x, row + 2 * n, sizeof(x));
-    return x;
-  } else {
-    return kSigned ? static_cast<int8_t>(row[n]) : row[n];
-  }
-}
-
-// Rounds 32 numbers to operands and stores them; returns their scale.
-template <bool kSigned, bool kWide>
-HWY_INLINE float QuantizePair(V16 a, V16 b, uint8_t* row, int64_t plane_bytes) {
+// Rounds 32 weights to operands and stores them; returns their scale.
+template <bool kWide>
+HWY_INLINE float QuantizeWeights(V16 a, V16 b, uint8_t* row, int64_t plane_bytes) {
   const int32_t bits = LargestLane(MaxInt(MagnitudeBits(a), MagnitudeBits(b)));
-  const OperandScale s = ScaleOfLargest<kSigned, kWide>(bits);
+  const OperandScale s = ScaleOfLargest<false, kWide>(bits);
   if (HWY_UNLIKELY(s.scale != s.scale)) a = b = Zero();
   const V16 inverse = Set(s.inverse);
-  StoreOperands<kSigned, kWide>(NearestInt(Mul(a, inverse)), 0, row, plane_bytes);
-  StoreOperands<kSigned, kWide>(NearestInt(Mul(b, inverse)), 16, row, plane_bytes);
+  StoreOperands<false, kWide>(NearestInt(Mul(a, inverse)), 0, row, plane_bytes);
+  StoreOperands<false, kWide>(NearestInt(Mul(b, inverse)), 16, row, plane_bytes);
   return s.scale;
 }
 

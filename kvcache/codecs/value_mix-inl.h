@@ -63,8 +63,8 @@ HWY_INLINE void PrepareWeights(const ValuePage& page, int groups, const float* w
   const V16 front = Load(weights), back = Load(weights + 16);
   for (int g = 0; g < groups; ++g) {
     const float* scales = page.scales + g * kPageTokens;
-    operand_scales[g] = QuantizePair<false, kWide>(Mul(front, Load(scales)), Mul(back, Load(scales + 16)),
-                                                   operands + g * kPageTokens * (kWide ? 2 : 1), kPageTokens);
+    operand_scales[g] = QuantizeWeights<kWide>(Mul(front, Load(scales)), Mul(back, Load(scales + 16)),
+                                               operands + g * kPageTokens * (kWide ? 2 : 1), kPageTokens);
     if constexpr (kZeroPoints) {
       const float* zero_points = page.zero_points + g * kPageTokens;
       const V16 sum = AddWeighted(front, Load(zero_points), Load(lanes + 16 * g));

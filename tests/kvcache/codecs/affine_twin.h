@@ -92,9 +92,7 @@ class Twin {
         kivi(name[0] == 'k'),
         rotated(name == "int4"),
         bits(name.back() - '0'),
-        query_limit(name == "kivi2"  ? 127.0f
-                    : name == "int8" ? 16448.0f
-                                     : 32512.0f),
+        query_limit(name == "kivi2" ? 127.0f : 32512.0f),
         weight_limit(name == "int8" ? 32767.0f : 255.0f) {}
 
   int64_t key_bytes() const { return int64_t{dim} * (4 * bits + (kivi ? 4 : 3)); }
@@ -119,15 +117,17 @@ class Twin {
   }
 
   Floats Scores(const std::byte* page, const Floats& query) const {
+    const int middle = bits == 8 ? 128 : 0;
     Floats folded, lanes(16, 0.0f), scores;
     for (int d = 0; d < dim; ++d) {
       folded.push_back(query[d] * KeyParameter(page, d));
-      lanes[d % 16] = std::fma(query[d], KeyParameter(page, d, 1), lanes[d % 16]);
+      const float zero = std::fma(static_cast<float>(middle), KeyParameter(page, d), KeyParameter(page, d, 1));
+      lanes[d % 16] = std::fma(query[d], zero, lanes[d % 16]);
     }
     const TwinOperands operands = RoundToOperands(folded, query_limit);
     for (int t = 0; t < kPageTokens; ++t) {
       int64_t dot = 0;
-      for (int d = 0; d < dim; ++d) dot += operands.x[d] * KeyCode(page, t, d);
+      for (int d = 0; d < dim; ++d) dot += operands.x[d] * (KeyCode(page, t, d) - middle);
       scores.push_back(std::fma(static_cast<float>(dot), operands.scale, TreeSum(lanes)));
     }
     return scores;
