@@ -58,7 +58,8 @@ std::string AdapterMetrics::Render() {
       static_cast<double>(counts.loads));
   add("nibble_adapter_load_failures_total", "Adapters that were refused.", MetricType::Counter,
       static_cast<double>(counts.failed_loads));
-  add("nibble_adapter_load_seconds_total", "Time of all loads, the failed ones included.", MetricType::Counter,
+  add("nibble_adapter_load_seconds_total",
+      "Time of all loads, the failed ones and rests for running sequences included.", MetricType::Counter,
       static_cast<double>(counts.load_time) * 1e-9);
   add("nibble_adapter_evictions_total", "Adapters that made room for others.", MetricType::Counter,
       static_cast<double>(counts.evictions));

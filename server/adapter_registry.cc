@@ -1,6 +1,7 @@
 #include "server/adapter_registry.h"
 
 #include <algorithm>
+#include <ctime>
 #include <iterator>
 #include <new>
 
@@ -27,6 +28,12 @@ std::string Sha256Of(absl::Span<const std::byte> bytes, absl::FunctionRef<void()
     pause();
   }
   return hash.Hex();
+}
+
+sched::Nanos WorkOfThisThread() {
+  timespec time = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec;
 }
 
 bool IsIdle(const std::shared_ptr<AdapterVersion>& version) { return version.use_count() == 1; }
@@ -134,7 +141,7 @@ absl::StatusOr<std::shared_ptr<AdapterVersion>> AdapterRegistry::LoadVersion(con
 
 absl::StatusOr<std::shared_ptr<AdapterVersion>> AdapterRegistry::ReadVersion(const std::string& name) try {
   const int64_t most = std::min<int64_t>(memory_bytes_, engine::kMaxDeltaBytes);
-  LoadPace pace(busy_, clock_, [](sched::Nanos time) { absl::SleepFor(absl::Nanoseconds(time)); });
+  LoadPace pace(busy_, WorkOfThisThread, [](sched::Nanos time) { absl::SleepFor(absl::Nanoseconds(time)); });
   const auto pause = [&pace] { pace.Pause(); };
   NIBBLE_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, folder_.Read(name, most, pause));
   auto version = std::make_shared<AdapterVersion>();

@@ -1,5 +1,6 @@
 #include "engine/adapters/delta_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -37,8 +38,13 @@ absl::Status CheckKind(const SafetensorsTensor& tensor, SafetensorsType type, si
 }
 
 template <typename T>
-void CopyTo(const SafetensorsTensor& tensor, absl::Span<T> out) {
-  std::memcpy(out.data(), tensor.data.data(), out.size() * sizeof(T));
+void CopyTo(const SafetensorsTensor& tensor, absl::Span<T> out, absl::FunctionRef<void()> pause) {
+  constexpr size_t kPiece = 256 << 10;
+  for (size_t at = 0; at < tensor.data.size(); at += kPiece) {
+    std::memcpy(reinterpret_cast<std::byte*>(out.data()) + at, tensor.data.data() + at,
+                std::min(kPiece, tensor.data.size() - at));
+    pause();
+  }
 }
 
 absl::StatusOr<const SafetensorsTensor*> ScaleOf(const SafetensorsFile& file, const SafetensorsTensor& of,
@@ -56,8 +62,8 @@ absl::Status CheckScales(const SafetensorsTensor& tensor, absl::Span<const float
   return absl::OkStatus();
 }
 
-absl::StatusOr<SignDelta> ReadSigns(const SafetensorsFile& file, const SafetensorsTensor& tensor,
-                                    std::string_view name) {
+absl::StatusOr<SignDelta> ReadSigns(const SafetensorsFile& file, const SafetensorsTensor& tensor, std::string_view name,
+                                    absl::FunctionRef<void()> pause) {
   NIBBLE_RETURN_IF_ERROR(CheckKind(tensor, SafetensorsType::kU32, 3));
   NIBBLE_ASSIGN_OR_RETURN(const SafetensorsTensor* scale, ScaleOf(file, tensor, name, 2));
   const int64_t planes = tensor.shape[0], rows = tensor.shape[1];
@@ -67,35 +73,36 @@ absl::StatusOr<SignDelta> ReadSigns(const SafetensorsFile& file, const Safetenso
     return TensorError(*scale, "is not one scale a plane, or one a plane and row");
   }
   SignDelta delta(planes, rows, tensor.shape[2], scale_rows == rows);
-  CopyTo(tensor, delta.mutable_signs());
-  CopyTo(*scale, delta.mutable_scales());
+  CopyTo(tensor, delta.mutable_signs(), pause);
+  CopyTo(*scale, delta.mutable_scales(), pause);
   NIBBLE_RETURN_IF_ERROR(CheckScales(*scale, delta.scales()));
   return delta;
 }
 
-absl::StatusOr<CodeDelta> ReadCodes(const SafetensorsFile& file, const SafetensorsTensor& tensor,
-                                    std::string_view name) {
+absl::StatusOr<CodeDelta> ReadCodes(const SafetensorsFile& file, const SafetensorsTensor& tensor, std::string_view name,
+                                    absl::FunctionRef<void()> pause) {
   NIBBLE_RETURN_IF_ERROR(CheckKind(tensor, SafetensorsType::kI8, 2));
   NIBBLE_ASSIGN_OR_RETURN(const SafetensorsTensor* scale, ScaleOf(file, tensor, name, 1));
   if (scale->shape[0] != tensor.shape[0]) return TensorError(*scale, "is not one scale a row");
   CodeDelta delta(tensor.shape[0], tensor.shape[1]);
-  CopyTo(tensor, delta.mutable_codes());
-  CopyTo(*scale, delta.mutable_scales());
+  CopyTo(tensor, delta.mutable_codes(), pause);
+  CopyTo(*scale, delta.mutable_scales(), pause);
   NIBBLE_RETURN_IF_ERROR(CheckScales(*scale, delta.scales()));
   return delta;
 }
 
-absl::Status ReadTensor(const SafetensorsFile& container, const SafetensorsTensor& tensor, DeltaFile* file) {
+absl::Status ReadTensor(const SafetensorsFile& container, const SafetensorsTensor& tensor,
+                        absl::FunctionRef<void()> pause, DeltaFile* file) {
   const std::string_view full = tensor.name;
   if (full.ends_with(kSigns)) {
     const std::string name(full.substr(0, full.size() - kSigns.size()));
     if (!IsProjection(name)) return TensorError(tensor, "is of no projection");
-    NIBBLE_ASSIGN_OR_RETURN(SignDelta delta, ReadSigns(container, tensor, name));
+    NIBBLE_ASSIGN_OR_RETURN(SignDelta delta, ReadSigns(container, tensor, name, pause));
     file->signs.emplace(name, std::move(delta));
   } else if (full.ends_with(kCodes)) {
     const std::string name(full.substr(0, full.size() - kCodes.size()));
     if (IsProjection(name)) return TensorError(tensor, "is of a projection, which has signs");
-    NIBBLE_ASSIGN_OR_RETURN(CodeDelta delta, ReadCodes(container, tensor, name));
+    NIBBLE_ASSIGN_OR_RETURN(CodeDelta delta, ReadCodes(container, tensor, name, pause));
     file->codes.emplace(name, std::move(delta));
   } else if (!full.ends_with(kScale)) {
     return TensorError(tensor, "is none of a delta file's");
@@ -175,8 +182,7 @@ absl::StatusOr<DeltaFile> ParseDelta(absl::Span<const std::byte> bytes, absl::Fu
   DeltaFile file;
   NIBBLE_ASSIGN_OR_RETURN(file.provenance, ProvenanceOf(container));
   for (const SafetensorsTensor& tensor : container.tensors()) {
-    NIBBLE_RETURN_IF_ERROR(ReadTensor(container, tensor, &file));
-    pause();
+    NIBBLE_RETURN_IF_ERROR(ReadTensor(container, tensor, pause, &file));
   }
   // Each delta has its scale, so any beyond their number is of none.
   if (container.tensors().size() == 2 * (file.signs.size() + file.codes.size())) return file;
@@ -185,7 +191,7 @@ absl::StatusOr<DeltaFile> ParseDelta(absl::Span<const std::byte> bytes, absl::Fu
 
 absl::StatusOr<DeltaFile> ReadDelta(const std::string& path) {
   NIBBLE_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, ReadFile(path, kMaxDeltaBytes));
-  absl::StatusOr<DeltaFile> file = ParseDelta(bytes);
+  absl::StatusOr<DeltaFile> file = ParseDelta(bytes, [] {});
   if (!file.ok()) return absl::FailedPreconditionError(path + ": " + std::string(file.status().message()));
   return file;
 }

@@ -52,9 +52,8 @@ std::string SerializeDelta(const DeltaFile& file);
 // FAILED_PRECONDITION names the field and its offset for: another format or version; a hash that is none; a tensor that
 // lacks its scale, or is of another type or number of dimensions; scales that are not finite or beyond kMaxDeltaScale;
 // signs for what is no projection, or codes for what is one; any other tensor. The numbers are copied out of `bytes`;
-// `pause` is called after each tensor.
-absl::StatusOr<DeltaFile> ParseDelta(
-    absl::Span<const std::byte> bytes, absl::FunctionRef<void()> pause = [] {});
+// `pause` is called between pieces of the work.
+absl::StatusOr<DeltaFile> ParseDelta(absl::Span<const std::byte> bytes, absl::FunctionRef<void()> pause);
 
 // Parses a file, read into memory: what happens to it later has no effect. Errors name the path.
 absl::StatusOr<DeltaFile> ReadDelta(const std::string& path);

@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/adapters/weight_deltas.h"
@@ -116,8 +117,9 @@ class Backend {
   virtual absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, WeightMode weights,
                                                              const InputRounding& inputs) = 0;
   // What a fine-tune adds to the matrix of the same parts. RESOURCE_EXHAUSTED if memory ends. Any thread, also while a
-  // step runs.
-  virtual absl::StatusOr<std::unique_ptr<MatrixDelta>> LoadDelta(absl::Span<const PartDelta> parts) const = 0;
+  // step runs; calls `pause` between pieces of the work.
+  virtual absl::StatusOr<std::unique_ptr<MatrixDelta>> LoadDelta(absl::Span<const PartDelta> parts,
+                                                                 absl::FunctionRef<void()> pause) const = 0;
   // A norm's or a bias's values. Owned by the backend.
   virtual absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) = 0;
   // Working memory, zeroed, owned by the backend. RESOURCE_EXHAUSTED if memory ends.

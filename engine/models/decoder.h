@@ -88,7 +88,8 @@ class Decoder : public Model {
 
   // decoder_delta.cc
   absl::StatusOr<std::unique_ptr<MatrixDelta>> LoadMatrixDelta(const DeltaFile& file,
-                                                               absl::Span<const Tensor* const> parts) const;
+                                                               absl::Span<const Tensor* const> parts,
+                                                               absl::FunctionRef<void()> pause) const;
   void Embed(absl::Span<const int32_t> ids);
   static absl::Span<const float> NormOf(const ModelDelta* delta, absl::Span<const float> weight);
   // Calls norm(first_row, num_rows, weight) for all rows; once where no fine-tune has a norm of its own there.

@@ -40,7 +40,8 @@ int64_t BytesOf(const absl::flat_hash_map<const float*, std::vector<float>>& vec
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MatrixDelta>> Decoder::LoadMatrixDelta(const DeltaFile& file,
-                                                                      absl::Span<const Tensor* const> parts) const {
+                                                                      absl::Span<const Tensor* const> parts,
+                                                                      absl::FunctionRef<void()> pause) const {
   std::vector<PartDelta> deltas;
   bool changed = false;
   for (const Tensor* part : parts) {
@@ -48,7 +49,7 @@ absl::StatusOr<std::unique_ptr<MatrixDelta>> Decoder::LoadMatrixDelta(const Delt
     changed |= deltas.back().signs != nullptr || deltas.back().codes != nullptr;
   }
   if (!changed) return nullptr;
-  return backend_.LoadDelta(deltas);
+  return backend_.LoadDelta(deltas, pause);
 }
 
 absl::StatusOr<std::unique_ptr<const ModelDelta>> Decoder::LoadDelta(const DeltaFile& file,
@@ -58,12 +59,11 @@ absl::StatusOr<std::unique_ptr<const ModelDelta>> Decoder::LoadDelta(const Delta
   for (int i = 0; i < config_.num_layers; ++i) {
     for (const LayerProduct& row : LayerProducts()) {
       std::unique_ptr<MatrixDelta>& matrix = delta->layers[i][static_cast<size_t>(row.product)];
-      NIBBLE_ASSIGN_OR_RETURN(matrix, LoadMatrixDelta(file, PartsOf(i, row.product)));
+      NIBBLE_ASSIGN_OR_RETURN(matrix, LoadMatrixDelta(file, PartsOf(i, row.product), pause));
       if (matrix != nullptr) delta->bytes += matrix->bytes();
-      pause();
     }
   }
-  NIBBLE_ASSIGN_OR_RETURN(delta->head, LoadMatrixDelta(file, {head_tensor_}));
+  NIBBLE_ASSIGN_OR_RETURN(delta->head, LoadMatrixDelta(file, {head_tensor_}, pause));
   if (delta->head != nullptr) delta->bytes += delta->head->bytes();
   for (const LoadedVector& vector : vectors_) {
     std::vector<float> values = VectorOf(file, vector.parts, /*whole=*/!vector.is_bias);

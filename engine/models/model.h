@@ -53,7 +53,7 @@ class Model {
   static absl::StatusOr<std::unique_ptr<Model>> Load(const ModelConfig& config, const WeightSource& source,
                                                      Backend& backend, const ModelLoadOptions& options);
 
-  // A fine-tune of this model. Any thread, also while a batch runs; calls `pause` after each matrix. REQUIRES:
+  // A fine-tune of this model. Any thread, also while a batch runs; calls `pause` between pieces of the work. REQUIRES:
   // CheckDelta was OK for the model's source, and the model rounds its activations. RESOURCE_EXHAUSTED if memory ends.
   virtual absl::StatusOr<std::unique_ptr<const ModelDelta>> LoadDelta(const DeltaFile& file,
                                                                       absl::FunctionRef<void()> pause) const = 0;

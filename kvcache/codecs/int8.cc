@@ -11,8 +11,8 @@
 // Values, per token and group: scale = the smallest byte scale not below largest magnitude / 127; level = nearest(x /
 // scale), ties to even, within +-127; 0 where scale is 0.
 //
-// Byte scales end at 2^-17: keys' channels of a range below 0.002, and values below 0.001, have fewer levels. An infinite
-// or extreme key widens the step of its channel for the page's other tokens.
+// Byte scales end at 2^-17: keys' channels of a range below 0.002, and values below 0.001, have fewer levels. An
+// infinite or extreme key widens the step of its channel for the page's other tokens.
 //
 // Queries and weights are wide operands (16 bits), so that what a reader adds to the codes' own rounding is little:
 // affine_test.cc measures it.

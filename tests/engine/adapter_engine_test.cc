@@ -174,6 +174,19 @@ TEST_P(AdapterEngine, Law1HoldsForWhoeverRunsWithWhichever) {
   }
 }
 
+TEST_P(AdapterEngine, SaysWhetherAStepRunsAndPausesWhileLoading) {
+  const std::unique_ptr<CpuEngine> engine = EngineOf(file_, {});
+  int pauses = 0;
+  ASSERT_THAT(engine->LoadAdapter(deltas_[0], [&] { ++pauses; }), IsOk());
+  EXPECT_GE(pauses, 2);
+  EXPECT_FALSE(engine->busy());
+  const StepPlan plan;
+  engine->Launch(plan);
+  EXPECT_TRUE(engine->busy());
+  engine->Await();
+  EXPECT_FALSE(engine->busy());
+}
+
 TEST_P(AdapterEngine, FloatActivationsRunNone) {
   const Setting setting = {WeightMode::kF32, ActivationMode::kF32};
   EXPECT_THAT(EngineOf(file_, setting)->LoadAdapter(deltas_[0], [] {}),

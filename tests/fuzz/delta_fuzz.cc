@@ -10,10 +10,10 @@ namespace nibble::engine {
 namespace {
 
 void Parse(absl::Span<const std::byte> bytes) {
-  const auto delta = ParseDelta(bytes);
+  const auto delta = ParseDelta(bytes, [] {});
   if (!delta.ok()) return;
   const std::string written = SerializeDelta(*delta);
-  const auto again = ParseDelta({reinterpret_cast<const std::byte*>(written.data()), written.size()});
+  const auto again = ParseDelta({reinterpret_cast<const std::byte*>(written.data()), written.size()}, [] {});
   NIBBLE_CHECK(again.ok() && SerializeDelta(*again) == written);
 }
 

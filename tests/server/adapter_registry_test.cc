@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/weights/sha256.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/base/status_matchers.h"
@@ -62,6 +63,15 @@ TEST_F(Registry, LoadsOnFirstUseAndKeeps) {
   EXPECT_EQ(Use("first"), 'a') << "a version is what it was when it was loaded";
   EXPECT_EQ(registry_->Counts().loads, 1);
   EXPECT_EQ(registry_->Acquire("second").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(Registry, NamesAVersionByItsWholeFile) {
+  const std::string text = "a 1000" + std::string(600'000, ' ');
+  adapters_.WriteText("large", text);
+  Open(1'000'000);
+  const absl::StatusOr<AdapterLease> lease = registry_->Acquire("large");
+  ASSERT_THAT(lease, IsOk());
+  EXPECT_EQ(lease->version()->sha256, engine::Sha256Hex(text));
 }
 
 TEST_F(Registry, EvictsTheLeastRecentlyUsedThatIsIdleAndNotPinned) {

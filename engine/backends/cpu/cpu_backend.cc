@@ -50,8 +50,9 @@ absl::StatusOr<std::unique_ptr<Matrix>> CpuBackend::LoadMatrix(absl::Span<const 
   return PackedMatrix::Pack(parts, weights, inputs, pool_);
 }
 
-absl::StatusOr<std::unique_ptr<MatrixDelta>> CpuBackend::LoadDelta(absl::Span<const PartDelta> parts) const {
-  return PackedDelta::Pack(parts);
+absl::StatusOr<std::unique_ptr<MatrixDelta>> CpuBackend::LoadDelta(absl::Span<const PartDelta> parts,
+                                                                   absl::FunctionRef<void()> pause) const {
+  return PackedDelta::Pack(parts, pause);
 }
 
 absl::Span<const float> CpuBackend::LoadVector(absl::Span<const Tensor* const> parts) {

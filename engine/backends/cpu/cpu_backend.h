@@ -24,7 +24,8 @@ class CpuBackend : public Backend {
 
   absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, WeightMode weights,
                                                      const InputRounding& inputs) override;
-  absl::StatusOr<std::unique_ptr<MatrixDelta>> LoadDelta(absl::Span<const PartDelta> parts) const override;
+  absl::StatusOr<std::unique_ptr<MatrixDelta>> LoadDelta(absl::Span<const PartDelta> parts,
+                                                         absl::FunctionRef<void()> pause) const override;
   absl::Span<const float> LoadVector(absl::Span<const Tensor* const> parts) override;
   absl::StatusOr<View> AllocateView(int64_t rows, int64_t cols) override;
   int64_t workspace_bytes() const;  // of all views

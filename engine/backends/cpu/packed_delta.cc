@@ -13,6 +13,7 @@ namespace nibble::engine {
 namespace {
 
 constexpr int64_t kSignBytes = 64, kCodeBytes = 512;  // of a group
+constexpr int64_t kRowsAtOnce = 256;                  // between pauses
 
 // What a byte of a row's signs, bits 4 b + i with b of 0 and 1, gives to a group's word: bit b of byte i.
 constexpr std::array<uint32_t, 256> SpreadBytes() {
@@ -57,7 +58,7 @@ std::vector<float> ScalesOf(const PartDelta& part, int64_t planes, int64_t panel
   return scales;
 }
 
-absl::StatusOr<DeltaSection> PackSection(const PartDelta& part) {
+absl::StatusOr<DeltaSection> PackSection(const PartDelta& part, absl::FunctionRef<void()> pause) {
   NIBBLE_CHECK(part.signs == nullptr || part.codes == nullptr);
   DeltaSection section;
   section.num_outputs = part.rows;
@@ -77,6 +78,7 @@ absl::StatusOr<DeltaSection> PackSection(const PartDelta& part) {
       } else {
         PackCodes(*part.codes, row, panel);
       }
+      if (row % kRowsAtOnce == kRowsAtOnce - 1) pause();
     }
   }
   return section;
@@ -84,11 +86,13 @@ absl::StatusOr<DeltaSection> PackSection(const PartDelta& part) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<PackedDelta>> PackedDelta::Pack(absl::Span<const PartDelta> parts) {
+absl::StatusOr<std::unique_ptr<PackedDelta>> PackedDelta::Pack(absl::Span<const PartDelta> parts,
+                                                               absl::FunctionRef<void()> pause) {
   auto delta = std::make_unique<PackedDelta>();
   for (const PartDelta& part : parts) {
-    NIBBLE_ASSIGN_OR_RETURN(DeltaSection section, PackSection(part));
+    NIBBLE_ASSIGN_OR_RETURN(DeltaSection section, PackSection(part, pause));
     delta->sections_.push_back(std::move(section));
+    pause();
   }
   return delta;
 }

@@ -13,6 +13,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "engine/backends/backend.h"
 #include "engine/backends/cpu/aligned_buffer.h"
@@ -39,8 +40,9 @@ struct DeltaSection {
 
 class PackedDelta : public MatrixDelta {
  public:
-  // RESOURCE_EXHAUSTED if memory ends. Any thread.
-  static absl::StatusOr<std::unique_ptr<PackedDelta>> Pack(absl::Span<const PartDelta> parts);
+  // RESOURCE_EXHAUSTED if memory ends. Any thread. Calls `pause` after each part, and inside it every 256 rows.
+  static absl::StatusOr<std::unique_ptr<PackedDelta>> Pack(absl::Span<const PartDelta> parts,
+                                                           absl::FunctionRef<void()> pause);
 
   int64_t bytes() const override;
   // One for each part, as the matrix has its own.

@@ -173,7 +173,7 @@ TEST(DeltaFile, ReadsWhatItWrites) {
     delta.provenance.method = "a method";
     delta.provenance.license = "a license\nof two lines";
     const std::string bytes = SerializeDelta(delta);
-    const auto read = ParseDelta(BytesOf(bytes));
+    const auto read = ParseDelta(BytesOf(bytes), [] {});
     ASSERT_THAT(read, IsOk());
     EXPECT_EQ(SerializeDelta(*read), bytes);
     EXPECT_EQ(read->provenance.license, "a license\nof two lines");
@@ -207,7 +207,7 @@ struct Parts {
 
 TEST(DeltaFile, Row58_AnythingButSafetensorsIsRefused) {
   for (const char* bytes : {"PK\3\4torch", "\x80\2}q", "\x1f\x8b\b", "GGUF\3"}) {
-    EXPECT_THAT(ParseDelta(BytesOf(bytes)),
+    EXPECT_THAT(ParseDelta(BytesOf(bytes), [] {}),
                 StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("not safetensors")));
   }
 }
@@ -271,7 +271,7 @@ TEST(DeltaFile, Row59_WhatIsNotOfTheFormatIsRefused) {
   for (const auto& [what, change] : cases) {
     Parts parts(bytes);
     change(&parts);
-    EXPECT_THAT(ParseDelta(BytesOf(SerializeSafetensors(parts.metadata, parts.tensors))),
+    EXPECT_THAT(ParseDelta(BytesOf(SerializeSafetensors(parts.metadata, parts.tensors)), [] {}),
                 StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(what)))
         << what;
   }
@@ -281,7 +281,7 @@ TEST(DeltaFile, Row57_CutAnywhereIsRefused) {
   DeltaFile delta = Compressed(MakePair());
   const std::string bytes = SerializeDelta(delta);
   for (size_t size = 0; size < bytes.size(); size += 1 + size / 64) {
-    ASSERT_THAT(ParseDelta(BytesOf(bytes.substr(0, size))),
+    ASSERT_THAT(ParseDelta(BytesOf(bytes.substr(0, size)), [] {}),
                 StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("")));
   }
 }

@@ -62,7 +62,7 @@ std::vector<float> Multiply(const Fixture& fixture, simd::Isa isa, std::vector<f
   EXPECT_THAT(matrix, IsOk());
   std::vector<std::unique_ptr<MatrixDelta>> deltas;
   for (const auto& parts : fixture.fine_tunes()) {
-    auto delta = backend.LoadDelta(parts);
+    auto delta = backend.LoadDelta(parts, [] {});
     EXPECT_THAT(delta, IsOk());
     deltas.push_back(*std::move(delta));
   }

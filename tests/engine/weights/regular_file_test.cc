@@ -34,6 +34,19 @@ TEST_F(RegularFileTest, Row61_TruncatedAfterwards) {
   EXPECT_EQ(*bytes, std::vector<std::byte>(100000, std::byte{'a'}));
 }
 
+TEST_F(RegularFileTest, ALargeFileComesInPieces) {
+  std::string text(600'000, ' ');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i % 251);
+  Write(text);
+  const auto file = RegularFile::Open(path_);
+  ASSERT_THAT(file, IsOk());
+  int pauses = 0;
+  const auto bytes = ReadDescriptor(file->descriptor(), file->size_bytes(), path_, [&] { ++pauses; });
+  ASSERT_THAT(bytes, IsOk());
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size()), text);
+  EXPECT_GE(pauses, 3);
+}
+
 TEST_F(RegularFileTest, AnEmptyFileHasNoBytes) {
   Write("");
   const auto bytes = ReadFile(path_, 0);
