@@ -28,7 +28,8 @@ absl::Status NotOneFile() {
 }
 
 absl::StatusOr<FileStamp> StampOf(const struct stat& info) {
-  if (!S_ISREG(info.st_mode) || info.st_nlink != 1) return NotOneFile();
+  // One without a name was replaced since it was found by it, and is whole.
+  if (!S_ISREG(info.st_mode) || info.st_nlink > 1) return NotOneFile();
   return FileStamp{info.st_ino, info.st_size,
                    int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + int64_t{info.st_mtim.tv_nsec}};
 }

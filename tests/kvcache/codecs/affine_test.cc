@@ -338,6 +338,33 @@ TEST(AffineEdges, TheLargestSumsAreExact) {
   }
 }
 
+// Some models have channels far larger than all others, at all tokens.
+TEST(AffineEdges, AnOutlyingKeyChannelCostsTheOthersNothing) {
+  constexpr int kDim = 64, kOutlier = 5;
+  std::mt19937 random(6);
+  const std::vector<uint16_t> even = NormalPage(kDim, random);
+  std::vector<uint16_t> outlying = even;
+  for (int t = 0; t < kPageTokens; ++t) {
+    uint16_t& number = outlying[kOutlier * kPageTokens + t];
+    number = simd::FloatToHalf(100.0f * simd::HalfToFloat(number) - 300.0f);
+  }
+  Floats query = Normal(1, kDim, random)[0];
+  query[kOutlier] = 0.0f;
+  for (const std::string name : {"int8", "int4", "kivi4", "kivi2"}) {
+    SCOPED_TRACE(name);
+    const auto codec = Create(name, kDim, simd::SupportedIsas().back());
+    const auto scores_of = [&](const std::vector<uint16_t>& raw) {
+      const std::vector<std::byte> sealed = Seal(*codec, Twin(name, kDim), raw);
+      const std::byte* page = sealed.data();
+      Floats prepared(codec->query_floats()), scores(kPageTokens);
+      codec->PrepareQueries(kHead, query.data(), 1, prepared.data());
+      codec->Scores(kHead, {{&page, 1}, 1}, prepared.data(), 1, scores.data(), kPageTokens);
+      return scores;
+    };
+    EXPECT_TRUE(SameBits(scores_of(outlying), scores_of(even)));
+  }
+}
+
 TEST(AffineEdges, TinyQueriesAndWeightsCountAsNothing) {
   std::mt19937 random(5);
   for (const std::string name : {"int8", "int4", "kivi4", "kivi2"}) {
