@@ -1,7 +1,6 @@
-// Keeps long work beside the serving loop from taking the cores of running sequences: while steps run, it works a third
-// of the time, in pieces far shorter than a step. (A share like a worker's own, which the system would give it, stops
-// all workers half of the time, for they wait for one another.) One
-// thread.
+// Keeps long work beside the serving loop from taking the cores of running sequences: while steps run, it works a
+// quarter of the time, in pieces far shorter than a step. (A share like a worker's own, which the system would give it,
+// stops all workers half of the time, for they wait for one another.) One thread.
 #ifndef NIBBLE_SERVER_LOAD_PACE_H_
 #define NIBBLE_SERVER_LOAD_PACE_H_
 
@@ -15,7 +14,7 @@ namespace nibble::server {
 class LoadPace {
  public:
   static constexpr sched::Nanos kPiece = 200'000;  // a rest for less would take longer than it should
-  static constexpr int kRest = 2;                  // times what was worked
+  static constexpr int kRest = 3;                  // times what was worked
 
   // `busy`: whether a step runs now. `clock`: what the thread has worked, so that waiting for a disk or a core is not
   // made up for. `sleep` takes the time to sleep.
