@@ -72,7 +72,6 @@ void Hadamard(float* x, int block, int width) {
 struct Int4Values {
   static constexpr int kBits = 4;
   static constexpr bool kWide = false;
-  using Scales = ByteScales;
 
   static void Transform(float* x, int head_dim, int n) {
     const int block = head_dim & -head_dim;
@@ -92,11 +91,7 @@ struct Int4Values {
  private:
   // At which no level is clipped.
   static V16 FirstScale(const float* x) {
-    V16 largest = Zero(), least = Zero();
-    for (int i = 0; i < kGroup; ++i) {
-      largest = Max(largest, Load(x + i * kPageTokens));
-      least = Min(least, Load(x + i * kPageTokens));
-    }
+    const auto [least, largest] = ExtentOf(x, Zero());
     return Max(Div(largest, Set(7.5f)), Div(least, Set(-8.5f)));
   }
 
@@ -132,11 +127,7 @@ struct Int4Keys {
   using Scales = ByteScales;
 
   static Line Fit(const float* x, uint8_t* codes) {
-    V16 least = Load(x), largest = least;
-    for (int i = 1; i < kPageTokens; ++i) {
-      least = Min(least, Load(x + 32 * i));
-      largest = Max(largest, Load(x + 32 * i));
-    }
+    const auto [least, largest] = ExtentOf(x, Load(x));
     Fitted best = {{Zero(), least}, Set(std::numeric_limits<float>::infinity())};
     const V16 range = Sub(largest, least);
     const I16 widest = ByteScales::Above(Div(range, Set(15.0f)));

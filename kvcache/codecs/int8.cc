@@ -47,11 +47,7 @@ struct Int8Keys {
   using Scales = ByteScales;
 
   static Line Fit(const float* x, uint8_t* codes) {
-    V16 least = Load(x), largest = least;
-    for (int i = 1; i < kPageTokens; ++i) {
-      least = Min(least, Load(x + 32 * i));
-      largest = Max(largest, Load(x + 32 * i));
-    }
+    const auto [least, largest] = ExtentOf(x, Load(x));
     const V16 scale = ByteScales::Of(ByteScales::Above(Div(Sub(largest, least), Set(255.0f))));
     for (int i = 0; i < kPageTokens; ++i) StoreLevels<0, 255>(Load(x + 32 * i), least, scale, codes + 32 * i);
     return {scale, least};
@@ -61,16 +57,11 @@ struct Int8Keys {
 struct Int8Values {
   static constexpr int kBits = 8;
   static constexpr bool kWide = true;
-  using Scales = ByteScales;
 
   static void Transform(float* /*x*/, int /*head_dim*/, int /*n*/) {}
 
   static V16 Levels(const float* x, uint8_t* levels) {
-    V16 largest = Zero(), least = Zero();
-    for (int i = 0; i < kGroup; ++i) {
-      largest = Max(largest, Load(x + i * kPageTokens));
-      least = Min(least, Load(x + i * kPageTokens));
-    }
+    const auto [least, largest] = ExtentOf(x, Zero());
     const V16 scale = ByteScales::Of(ByteScales::Above(Div(Max(largest, Sub(Zero(), least)), Set(127.0f))));
     for (int i = 0; i < kGroup; ++i) {
       StoreLevels<-127, 127>(Load(x + i * kPageTokens), Zero(), scale, levels + i * kPageTokens);

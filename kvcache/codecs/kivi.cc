@@ -51,11 +51,7 @@ struct KiviFormat {
   using Scales = HalfScales;
 
   static Line Fit(const float* x, uint8_t* codes) {
-    V16 least = Load(x), largest = least;
-    for (int i = 1; i < 32; ++i) {
-      least = Min(least, Load(x + 32 * i));
-      largest = Max(largest, Load(x + 32 * i));
-    }
+    const auto [least, largest] = ExtentOf(x, Load(x));
     constexpr int kMost = (1 << kBits) - 1;
     const V16 scale = RoundToHalf(Div(Sub(largest, least), Set(kMost)));
     for (int i = 0; i < 32; ++i) StoreLevels<0, kMost>(Load(x + 32 * i), least, scale, codes + 32 * i);

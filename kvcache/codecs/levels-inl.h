@@ -56,6 +56,19 @@ HWY_INLINE V16 RoundToHalf(V16 a) {
   return LoadHalf(half);
 }
 
+// The least and the largest of `start` and the 32 numbers of each group, those of a group 32 floats apart.
+struct Extent {
+  V16 least, largest;
+};
+HWY_INLINE Extent ExtentOf(const float* x, V16 start) {
+  Extent extent = {start, start};
+  for (int i = 0; i < 32; ++i) {
+    const V16 y = Load(x + 32 * i);
+    extent = {Min(extent.least, y), Max(extent.largest, y)};
+  }
+  return extent;
+}
+
 // yes where a < b, otherwise no.
 HWY_INLINE V16 WhereLess(V16 a, V16 b, V16 yes, V16 no) {
   V16 r;

@@ -2,15 +2,13 @@
 // dot products. int8.cc and int4.cc say which levels and which transform, as Format:
 //
 //   kBits, kWide               of the levels; whether weights are wide operands (operands-inl.h)
-//   Scales                     of scales-inl.h
 //   Transform(x, head_dim, n)  x: [head_dim][n], in place, over the first dimension; its own inverse
 //   Levels(x, levels) -> V16   x: 32 channels of 16 tokens, channels 32 floats apart. Stores levels as bytes, channels
-//   32
-//                              apart, and returns the tokens' scales >= 0, exactly as stored
+//                              32 apart, and returns the tokens' scales, which are byte scales (scales-inl.h)
 //
 // A head's bytes, D = head_dim:
 //   levels     packed (affine_codec.h) [32 tokens][D channels], two's complement    D * 4 * kBits
-//   scales     [D / 32][32 tokens]                                                  D * Scales::kBytes
+//   scales     [D / 32][32 tokens], a byte each                                     D
 // Infinite numbers are coded as the largest finite f16, NaN as 0.
 //
 // Reading: value_mix-inl.h. FinishMix transforms the accumulators and adds them.
@@ -28,6 +26,7 @@
 
 #include "kvcache/codecs/affine_codec.h"
 #include "kvcache/codecs/levels-inl.h"
+#include "kvcache/codecs/scales-inl.h"
 #include "kvcache/codecs/value_mix-inl.h"
 
 #if HWY_TARGET == HWY_AVX3_DL
@@ -86,7 +85,7 @@ class SymmetricValues {
   }
 
  private:
-  using Scales = typename Format::Scales;
+  using Scales = ByteScales;
   static constexpr int kBits = Format::kBits;
 
   int64_t level_bytes() const { return int64_t{head_dim_} * 4 * kBits; }

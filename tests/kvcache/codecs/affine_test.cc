@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <random>
 #include <string>
@@ -75,6 +76,15 @@ std::vector<std::byte> Seal(const PageCodec& codec, const Twin& twin, const std:
   std::vector<std::byte> sealed(twin.head_bytes());
   codec.Encode(kHead, 3, raw.data(), sealed.data());
   return sealed;
+}
+
+// Of one row with the tokens of one page.
+Floats ScoresOf(const PageCodec& codec, const std::vector<std::byte>& sealed, const Floats& query) {
+  const std::byte* page = sealed.data();
+  Floats prepared(codec.query_floats()), scores(kPageTokens, std::numeric_limits<float>::quiet_NaN());
+  codec.PrepareQueries(kHead, query.data(), 1, prepared.data());
+  codec.Scores(kHead, {{&page, 1}, 1}, prepared.data(), 1, scores.data(), kPageTokens);
+  return scores;
 }
 
 class AffineCodecs : public testing::TestWithParam<std::tuple<std::string, int>> {
@@ -292,13 +302,11 @@ TEST(AffineEdges, EveryGroupIsReadBackFinite) {
         if (first.empty()) first = sealed;
         EXPECT_EQ(sealed, first) << simd::Name(isa);
         const std::byte* page = sealed.data();
-        Floats query(kDim, 0.5f), scores(kPageTokens), weights(kPageTokens, 0.03125f);
-        Floats prepared(codec->query_floats()), accumulators(codec->mix_floats(), 0.0f), mixed(kDim, 0.0f);
-        codec->PrepareQueries(kHead, query.data(), 1, prepared.data());
-        codec->Scores(kHead, {{&page, 1}, 1}, prepared.data(), 1, scores.data(), kPageTokens);
+        const Floats weights(kPageTokens, 0.03125f);
+        Floats accumulators(codec->mix_floats(), 0.0f), mixed(kDim, 0.0f);
         codec->Mix(kHead, {{&page, 1}, 1}, weights.data(), kPageTokens, 1, accumulators.data());
         codec->FinishMix(kHead, accumulators.data(), 1, mixed.data());
-        for (float a : scores) EXPECT_TRUE(std::isfinite(a));
+        for (float a : ScoresOf(*codec, sealed, Floats(kDim, 0.5f))) EXPECT_TRUE(std::isfinite(a));
         for (float a : mixed) EXPECT_TRUE(std::isfinite(a));
       }
       for (int t = 0; t < kPageTokens; ++t) {
@@ -327,11 +335,8 @@ TEST(AffineEdges, TheLargestSumsAreExact) {
         SCOPED_TRACE(name + " on " + std::string(simd::Name(isa)));
         const auto codec = Create(name, kDim, isa);
         const std::vector<std::byte> sealed = Seal(*codec, twin, raw);
-        const std::byte* page = sealed.data();
-        Floats prepared(codec->query_floats()), scores(kPageTokens);
-        codec->PrepareQueries(kHead, query.data(), 1, prepared.data());
-        codec->Scores(kHead, {{&page, 1}, 1}, prepared.data(), 1, scores.data(), kPageTokens);
-        EXPECT_TRUE(SameBits(scores, twin.Scores(page, query)));
+        const Floats scores = ScoresOf(*codec, sealed, query);
+        EXPECT_TRUE(SameBits(scores, twin.Scores(sealed.data(), query)));
         EXPECT_NEAR(scores[7], sign * kDim * most, 1e-3f * kDim * most);
       }
     }
@@ -354,12 +359,7 @@ TEST(AffineEdges, AnOutlyingKeyChannelCostsTheOthersNothing) {
     SCOPED_TRACE(name);
     const auto codec = Create(name, kDim, simd::SupportedIsas().back());
     const auto scores_of = [&](const std::vector<uint16_t>& raw) {
-      const std::vector<std::byte> sealed = Seal(*codec, Twin(name, kDim), raw);
-      const std::byte* page = sealed.data();
-      Floats prepared(codec->query_floats()), scores(kPageTokens);
-      codec->PrepareQueries(kHead, query.data(), 1, prepared.data());
-      codec->Scores(kHead, {{&page, 1}, 1}, prepared.data(), 1, scores.data(), kPageTokens);
-      return scores;
+      return ScoresOf(*codec, Seal(*codec, Twin(name, kDim), raw), query);
     };
     EXPECT_TRUE(SameBits(scores_of(outlying), scores_of(even)));
   }
@@ -374,12 +374,10 @@ TEST(AffineEdges, TinyQueriesAndWeightsCountAsNothing) {
       const auto codec = Create(name, 32, isa);
       const std::vector<std::byte> sealed = Seal(*codec, twin, NormalPage(32, random));
       const std::byte* page = sealed.data();
-      const Floats query(32, 1e-38f), weights(kPageTokens, 1e-38f);
-      Floats prepared(codec->query_floats()), scores(kPageTokens, 1.0f), accumulators(codec->mix_floats(), 0.0f);
-      codec->PrepareQueries(kHead, query.data(), 1, prepared.data());
-      codec->Scores(kHead, {{&page, 1}, 1}, prepared.data(), 1, scores.data(), kPageTokens);
+      const Floats weights(kPageTokens, 1e-38f);
+      Floats accumulators(codec->mix_floats(), 0.0f);
       codec->Mix(kHead, {{&page, 1}, 1}, weights.data(), kPageTokens, 1, accumulators.data());
-      for (float a : scores) EXPECT_NEAR(a, 0.0f, 1e-30f);
+      for (float a : ScoresOf(*codec, sealed, Floats(32, 1e-38f))) EXPECT_NEAR(a, 0.0f, 1e-30f);
       for (float a : accumulators) EXPECT_NEAR(a, 0.0f, 1e-30f);
     }
   }
