@@ -49,6 +49,8 @@ PROGRAMS = (
     (r"\bopenssl\b", "openssl"),
     (r"\bdebootstrap\b", "debootstrap"),
     (r'"chromium"', "chromium"),
+    (r'"aarch64-linux-gnu-g\+\+"', "g++-aarch64-linux-gnu"),
+    (r'"qemu-aarch64-static"', "qemu-user-static"),
     (r'"ip", "link"', "iproute2"),
     (r"\bpython3\b", "python3"),
     (r"grpc_cpp_plugin", "protobuf-compiler-grpc"),
@@ -57,7 +59,7 @@ PROGRAMS = (
 SCRIPTS = ("CMakeLists.txt", "CMakePresets.json", "proto/CMakeLists.txt", "tests/CMakeLists.txt", "tests/run.sh",
            "tests/format_test.py", "deploy/quickstart.sh", "deploy/fetch_model.py", "deploy/local-cluster.sh",
            "deploy/local_cluster.py", "tests/deploy/image_check.py", "tests/loadtest/page_test.py",
-           "tests/conformance/half_open_peer.py")
+           "tests/conformance/half_open_peer.py", "tests/engine/backends/neon_test.py")
 
 OUR_FOLDERS = ("server", "scheduler", "engine", "kvcache", "loadtest", "tests")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)

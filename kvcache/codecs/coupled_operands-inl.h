@@ -78,10 +78,10 @@ HWY_INLINE void StoreInTurn(I16 a, I16 b, int16_t* out) {
 #elif HWY_TARGET == HWY_AVX2
   NIBBLE_PARTS _mm256_storeu_si256(reinterpret_cast<__m256i*>(out) + i, _mm256_packs_epi32(a.v[i].raw, b.v[i].raw));
 #else
-  NIBBLE_PARTS {
-    out[MatrixColumn(i)] = static_cast<int16_t>(a.v[i].raw);
-    out[MatrixColumn(16 + i)] = static_cast<int16_t>(b.v[i].raw);
-  }
+  int16_t in_order[32];
+  StoreNarrowed(a, in_order);
+  StoreNarrowed(b, in_order + 16);
+  for (int i = 0; i < 32; ++i) out[MatrixColumn(i)] = in_order[i];
 #endif
 }
 
@@ -178,13 +178,13 @@ HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs,
                          I16 (&dots)[kRows][kPanels]) {
   for (int r = 0; r < kRows; ++r) {
     for (int p = 0; p < kPanels; ++p) {
-      for (int lane = 0; lane < 16; ++lane) {
-        int32_t sum = 0;
-        for (int i = 0; i < 2 * pairs; ++i) {
-          sum += panels[p * panel_stride + i / 2 * 32 + 2 * lane + i % 2] * x[r * x_stride + i];
+      int32_t sums[16] = {};
+      for (int i = 0; i < 2 * pairs; ++i) {
+        for (int lane = 0; lane < 16; ++lane) {
+          sums[lane] += panels[p * panel_stride + i / 2 * 32 + 2 * lane + i % 2] * x[r * x_stride + i];
         }
-        dots[r][p].v[lane].raw = sum;
       }
+      dots[r][p] = LoadInt(sums);
     }
   }
 }

@@ -253,9 +253,10 @@ HWY_INLINE void LaneDots(const uint8_t* codes, int64_t block_bytes, int blocks, 
     }
   }
   for (int r = 0; r < kRows; ++r) {
-    for (int lane = 0; lane < 32; ++lane) {
-      int32_t& dot = dots[r][lane / 16].v[lane % 16].raw;
-      dot = static_cast<int32_t>(static_cast<uint32_t>(dot) + sums[r][lane]);
+    for (int v = 0; v < 2; ++v) {
+      int32_t lanes[16];
+      std::memcpy(lanes, sums[r] + 16 * v, sizeof(lanes));
+      dots[r][v] = AddInt(dots[r][v], LoadInt(lanes));
     }
   }
 }

@@ -11,7 +11,7 @@ namespace nibble::simd {
 
 // kAvx2 needs FMA and F16C beside it. kAvx512 is Highway's AVX3_DL, Ice Lake and later or Zen 4 and later: VNNI, VBMI,
 // VBMI2, BITALG, VPOPCNTDQ, GFNI, VAES and VPCLMULQDQ beside the base. Machines with a part of that (Skylake-X, Cascade
-// Lake) run kAvx2.
+// Lake) run kAvx2. On AArch64 there is kScalar alone, and it stands for NEON.
 enum class Isa { kScalar, kAvx2, kAvx512 };
 
 std::string_view Name(Isa isa);  // "scalar", "avx2", "avx512"

@@ -1,11 +1,16 @@
-// Which of Highway's targets are compiled: scalar, AVX2 and AVX-512 with VNNI. Include before any Highway header.
+// Which of Highway's targets are compiled: scalar, AVX2 and AVX-512 with VNNI; on AArch64 NEON alone. Include before
+// any Highway header.
 #ifndef NIBBLE_KVCACHE_SIMD_TARGETS_H_
 #define NIBBLE_KVCACHE_SIMD_TARGETS_H_
 
 #define HWY_WANT_AVX3_DL 1
 // The same scalar target with every compiler: by itself Highway takes it with g++ and EMU128 with clang.
 #define HWY_BROKEN_EMU128 1
+#if defined(__aarch64__)  // vectors of SVE have no size to put them into arrays with
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#else
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3)
+#endif
 
 // NIBBLE_FOR_ISA(isa, Expression): evaluates N_<TARGET>::Expression of the enclosing namespace for the chosen ISA.
 // For use under HWY_ONCE.
@@ -15,7 +20,7 @@
    : (isa) == ::nibble::simd::Isa::kAvx2 ? N_AVX2::expression    \
                                          : N_SCALAR::expression)
 #else
-#define NIBBLE_FOR_ISA(isa, expression) (static_cast<void>(isa), HWY_STATIC_NAMESPACE::expression)
+#define NIBBLE_FOR_ISA(isa, expression) (static_cast<void>(isa), N_NEON::expression)
 #endif
 
 // In place of HWY_BEFORE_NAMESPACE where the AVX-512 target uses VNNI, VBMI or GFNI instructions: Highway 1.0.3 checks

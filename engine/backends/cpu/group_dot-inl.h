@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "engine/quant/weight_groups.h"
 #include "hwy/highway.h"
@@ -168,6 +169,85 @@ HWY_INLINE void GroupDot1(const uint8_t* codes, const int8_t* x, int64_t stride,
   NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
     NIBBLE_UNROLL for (int half = 0; half < 2; ++half) { dots[r].v[half].raw = _mm256_madd_epi16(sums[r][half], ones); }
   }
+}
+
+constexpr int kMaxRows = 4;
+
+#elif HWY_TARGET == HWY_NEON && defined(__ARM_FEATURE_DOTPROD)
+
+// The sums of four outputs and, of one row, the four bytes that meet them, which the instruction takes out of sixteen.
+template <int kBlock>
+HWY_INLINE int32x4_t AddBlock(int32x4_t sum, int8x16_t weights, int8x16_t row) {
+  return vdotq_laneq_s32(sum, weights, row, kBlock % 4);
+}
+
+template <int kRows>
+struct NeonRows {
+  int8x16_t x[kRows][2];
+  int32x4_t sums[kRows][4];
+
+  HWY_INLINE NeonRows(const int8_t* rows, int64_t stride) {
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+      x[r][0] = vld1q_s8(rows + r * stride);
+      x[r][1] = vld1q_s8(rows + r * stride + 16);
+      NIBBLE_UNROLL for (int i = 0; i < 4; ++i) sums[r][i] = vdupq_n_s32(0);
+    }
+  }
+  // Four inputs, 4 * kBlock and on, of the outputs 4 * i and on.
+  template <int kBlock>
+  HWY_INLINE void Add(int i, int8x16_t weights) {
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r][i] = AddBlock<kBlock>(sums[r][i], weights, x[r][kBlock / 4]);
+  }
+  HWY_INLINE void Store(I16* dots) const {
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+      NIBBLE_UNROLL for (int i = 0; i < 4; ++i) dots[r].v[i].raw = sums[r][i];
+    }
+  }
+};
+
+// visit(block) for all eight, each known to the compiler.
+template <typename Visit>
+HWY_INLINE void ForBlocks(const Visit& visit) {
+  [&]<int... kBlock>(std::integer_sequence<int, kBlock...>) { (visit(std::integral_constant<int, kBlock>()), ...); }
+  (std::make_integer_sequence<int, 8>());
+}
+
+template <int kRows>
+HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
+                          int64_t /*bias_stride*/, I16* dots) {
+  NeonRows<kRows> rows(x, stride);
+  NIBBLE_UNROLL for (int i = 0; i < 4; ++i) {
+    ForBlocks([&](auto block) {
+      const uint8x16_t packed = vld1q_u8(codes + block / 2 * 64 + i * 16);
+      const uint8x16_t code = block % 2 == 0 ? vandq_u8(packed, vdupq_n_u8(15)) : vshrq_n_u8(packed, 4);
+      rows.template Add<block>(i, vreinterpretq_s8_u8(code));
+    });
+  }
+  rows.Store(dots);
+}
+
+template <int kRows>
+HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
+                          int64_t /*bias_stride*/, I16* dots) {
+  NeonRows<kRows> rows(x, stride);
+  NIBBLE_UNROLL for (int i = 0; i < 4; ++i) {
+    ForBlocks(
+        [&](auto block) { rows.template Add<block>(i, vreinterpretq_s8_u8(vld1q_u8(codes + block * 64 + i * 16))); });
+  }
+  rows.Store(dots);
+}
+
+template <int kRows>
+HWY_INLINE void GroupDot1(const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots) {
+  NeonRows<kRows> rows(x, stride);
+  NIBBLE_UNROLL for (int i = 0; i < 4; ++i) {
+    const uint8x16_t packed = vld1q_u8(codes + i * 16);
+    ForBlocks([&](auto block) {
+      const uint8x16_t moved = vshlq_u8(packed, vdupq_n_s8(-block));
+      rows.template Add<block>(i, vreinterpretq_s8_u8(vandq_u8(moved, vdupq_n_u8(1))));
+    });
+  }
+  rows.Store(dots);
 }
 
 constexpr int kMaxRows = 4;
