@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Serves one GGUF file with Nibble and with llama.cpp, in turn, and prints how they compare.
 
-usage: compare_llama_cpp.py [--model F] [--threads 2] [--rounds 5] [--only prefill,decode,streams] [--json F]
+usage: compare_llama_cpp.py [--model F] [--threads 2] [--rounds 5] [--only prefill,long-prefill,decode,streams-8,streams]
+                            [--llama-cpp-model F] [--json F]
 
-Needs `pip install xllamacpp` (llama.cpp's own server as a Python module) and a release build. nibble-loadtest sends
+Needs `pip install xllamacpp` (llama.cpp's own server as a Python module) and a release build. The wheel of xllamacpp is
+built for AVX2: NIBBLE_ISA=avx2 makes Nibble use no more than that. nibble-loadtest sends
 both the same token ids: prompts of which no two share a prefix, greedy answers of a fixed length. One server runs at a time,
 each freshly started, warmed up, and stopped again; llama.cpp gets as many slots as there are streams, an f16 KV cache,
 continuous batching, and no prompt cache (nothing could hit it). A round runs each workload on both, whoever went second
 going first in the next; the ratio of a round is Nibble's tokens per second over llama.cpp's in that round.
+--llama-cpp-model: the same model in a format that llama.cpp is faster with.
 """
 import argparse
 import contextlib
@@ -36,10 +39,11 @@ class Workload:
     requests: int
     input_tokens: int
     output_tokens: int
+    warmup: int = 2
 
     def tokens_per_second(self, result):
         """What the workload is about: prompt tokens, one stream's tokens, or all streams' tokens."""
-        if self.name == "prefill":
+        if "prefill" in self.name:
             return result["total_input_tokens"] / result["duration"]
         if self.name == "decode":
             return 1000 / result["mean_tpot_ms"]
@@ -48,7 +52,10 @@ class Workload:
 
 WORKLOADS = (
     Workload("prefill", "prefill, 512-token prompts", streams=1, requests=12, input_tokens=512, output_tokens=1),
+    Workload("long-prefill", "prefill, 4096-token prompts", streams=1, requests=2, input_tokens=4096, output_tokens=1,
+             warmup=1),
     Workload("decode", "decode, 1 stream", streams=1, requests=4, input_tokens=32, output_tokens=192),
+    Workload("streams-8", "8 streams, 64 in, 96 out", streams=8, requests=16, input_tokens=64, output_tokens=96),
     Workload("streams", "32 streams, 64 in, 96 out", streams=32, requests=64, input_tokens=64, output_tokens=96),
 )
 
@@ -157,7 +164,7 @@ def figures_of(command):
 def drive(server, serving, workload, seed):
     with serving as running:
         command = [daemons.BIN / "nibble-loadtest", "--target", running.target, "--json", "-", "--seed", str(seed),
-                   "--requests", str(workload.requests), "--warmup", "2",
+                   "--requests", str(workload.requests), "--warmup", str(workload.warmup),
                    "--max-concurrency", str(workload.streams), "--input-tokens", str(workload.input_tokens),
                    "--output-tokens", str(workload.output_tokens)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -176,7 +183,8 @@ def run_rounds(args, workloads):
         for workload in workloads:
             for server in order:
                 busiest = max(busiest, busy_share())
-                speed = measure(server, args.model, args.threads, workload, seed=number)
+                model = args.llama_cpp_model if server == "llama.cpp" and args.llama_cpp_model else args.model
+                speed = measure(server, model, args.threads, workload, seed=number)
                 speeds[workload.name][server].append(speed)
                 print(f"round {number + 1}: {workload.name} {server} {speed:.1f} tokens/s", file=sys.stderr)
     return speeds, busiest
@@ -200,6 +208,7 @@ def print_table(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=pathlib.Path, default=daemons.MODEL)
+    parser.add_argument("--llama-cpp-model", type=pathlib.Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default=",".join(w.name for w in WORKLOADS))
