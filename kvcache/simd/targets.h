@@ -19,7 +19,7 @@
   ((isa) == ::nibble::simd::Isa::kAvx512 ? N_AVX3_DL::expression \
    : (isa) == ::nibble::simd::Isa::kAvx2 ? N_AVX2::expression    \
                                          : N_SCALAR::expression)
-#else
+#elif defined(__aarch64__)
 #define NIBBLE_FOR_ISA(isa, expression) (static_cast<void>(isa), N_NEON::expression)
 #endif
 

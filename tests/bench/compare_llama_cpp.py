@@ -4,13 +4,14 @@
 usage: compare_llama_cpp.py [--model F] [--threads 2] [--rounds 5] [--only prefill,long-prefill,decode,streams-8,streams]
                             [--llama-cpp-model F] [--json F]
 
-Needs `pip install xllamacpp` (llama.cpp's own server as a Python module) and a release build. The wheel of xllamacpp is
-built for AVX2: NIBBLE_ISA=avx2 makes Nibble use no more than that. nibble-loadtest sends
-both the same token ids: prompts of which no two share a prefix, greedy answers of a fixed length. One server runs at a time,
-each freshly started, warmed up, and stopped again; llama.cpp gets as many slots as there are streams, an f16 KV cache,
-continuous batching, and no prompt cache (nothing could hit it). A round runs each workload on both, whoever went second
-going first in the next; the ratio of a round is Nibble's tokens per second over llama.cpp's in that round.
---llama-cpp-model: the same model in a format that llama.cpp is faster with.
+Needs `pip install xllamacpp` (llama.cpp's own server as a Python module) and a release build. nibble-loadtest sends both the
+same token ids: prompts of which no two share a prefix, greedy answers of a fixed length. One server runs at a time, each
+freshly started, warmed up, and stopped again; llama.cpp gets as many slots as there are streams, an f16 KV cache, continuous
+batching, and no prompt cache (nothing could hit it). A round runs each workload on both, whoever went second going first in
+the next; the ratio of a round is Nibble's tokens per second over llama.cpp's in that round.
+
+The wheel of xllamacpp is built for AVX2: NIBBLE_ISA=avx2 makes Nibble use no more than that. --llama-cpp-model: the same
+model in a format that llama.cpp is faster with (llama_cpp_native.py --keep makes some).
 """
 import argparse
 import contextlib
@@ -218,9 +219,12 @@ def main():
     speeds, busiest = run_rounds(args, workloads)
     rows = [row_of(workload, speeds[workload.name]) for workload in workloads]
     print_table(rows)
+    if args.llama_cpp_model:
+        print(f"llama.cpp ran {args.llama_cpp_model}, nibble {args.model}.")
     print(f"Between the runs other programs used up to {100 * busiest:.0f} % of the CPUs; above 5 % the figures do not count.")
     if args.json:
-        report = {"model": str(args.model), "threads": args.threads, "busy": busiest, "rows": rows}
+        report = {"model": str(args.model), "llama_cpp_model": str(args.llama_cpp_model or args.model),
+                  "threads": args.threads, "busy": busiest, "rows": rows}
         args.json.write_text(json.dumps(report, indent=2) + "\n")
 
 

@@ -5,8 +5,8 @@ usage: kv_depth.py --calibration F.nibblekv [--model F] [--depth 6144] [--rounds
 
 Needs `pip install xllamacpp` and a release build. One request at a time: a prompt of --depth tokens, 64 greedy tokens;
 the figure is one over the mean time per output token (the first left out), so prefill does not count. A round runs every
-row once on a fresh server, in turn, and also each codec behind a prompt of 32 tokens; medians and ratios of medians are
-printed.
+row once on a fresh server, in turn, and also each codec behind a prompt of 32 tokens; medians are printed. No warm-up:
+llama.cpp takes minutes for the long prompt with its q4_0 cache.
 """
 import argparse
 import pathlib
@@ -19,7 +19,7 @@ import compare_llama_cpp as compare
 
 
 def workload(depth):
-    return compare.Workload("decode", f"decode behind {depth} tokens", 1, 2, depth, 64)
+    return compare.Workload("decode", f"decode behind {depth} tokens", 1, 1, depth, 64, warmup=0)
 
 
 def nibble(args, codec, depth):

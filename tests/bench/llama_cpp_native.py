@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
-"""Nibble beside llama.cpp built for this machine's instructions: prefill and decode of one sequence, no server between.
+"""Nibble beside llama.cpp built for AVX-512 with VNNI: prefill and decode of one sequence, no server between.
 
-usage: llama_cpp_native.py [--model F.gguf] [--formats file,q4_0,q8_0] [--threads 2] [--rounds 3]
+usage: llama_cpp_native.py [--model F.gguf] [--formats file,q4_0,q8_0] [--threads 2] [--rounds 5] [--keep FOLDER]
 
-compare_llama_cpp.py meets the wheel of xllamacpp, which is built for AVX2. This needs llama.cpp's own Python module built
-from its source, here with what AVX-512 machines as of Ice Lake have (AMX left out: it stopped at an illegal
-instruction where this was written):
+The wheel of xllamacpp, which compare_llama_cpp.py meets, is built for AVX2. This needs a release build and llama.cpp's other
+Python module, built from its source:
 
   CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VBMI=ON -DGGML_AVX512_VNNI=ON" \\
       pip install --no-binary llama-cpp-python llama-cpp-python
 
-A format other than `file` is made of the model by llama.cpp itself. A round runs Nibble on the model as it is
-(`nibble bench`) and llama.cpp on each format, in turn; medians of tokens per second are printed, and the ratios' span.
+(With GGML_NATIVE on a machine with AMX, version 0.3.36 stopped at an illegal instruction.) A format other than `file` is made of
+the model by llama.cpp, all of its matrices in that format; --keep leaves those files in a folder. A round runs Nibble on
+the model as it is (`nibble bench`) and llama.cpp on each format, each the median of 3, whoever went last going first in the
+next; medians of tokens per second and of the rounds' ratios are printed, and the span of those.
 """
 import argparse
 import ctypes
 import json
-import os
 import pathlib
 import statistics
 import subprocess
@@ -24,8 +24,10 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-MODEL = pathlib.Path(os.environ.get("NIBBLE_CACHE", pathlib.Path.home() / ".cache/nibble")) / "smollm2.gguf"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.dont_write_bytecode = True
+import compare_llama_cpp as compare
+
 FILE_TYPES = {"q4_0": 2, "q8_0": 7}  # llama.cpp's llama_ftype
 PREFILL, DECODE, REPEATS = 512, 64, 3
 
@@ -49,56 +51,71 @@ def run_llama_cpp(model, threads):
                             n_threads_batch=threads, flash_attn=True, verbose=False)
     tokens = [100 + i * 7919 % 40000 for i in range(PREFILL)]
 
-    def timed(before, after):
+    def speed(pieces):
         llama.reset()
-        if before:
-            llama.eval(before)
         start = time.perf_counter()
-        for piece in after:
+        for piece in pieces:
             llama.eval(piece)
-        return sum(len(piece) for piece in after) / (time.perf_counter() - start)
+        return sum(map(len, pieces)) / (time.perf_counter() - start)
 
-    timed([], [tokens[:64]])
-    print(json.dumps({"prefill": max(timed([], [tokens]) for _ in range(REPEATS)),
-                      "decode": max(timed(tokens[:32], [[t] for t in tokens[:DECODE]]) for _ in range(REPEATS))}))
+    workloads = {"prefill": [tokens], "decode": [[token] for token in tokens[:DECODE]]}
+    speed([tokens[:64]])  # to warm up
+    print(json.dumps({kind: statistics.median(speed(pieces) for _ in range(REPEATS))
+                      for kind, pieces in workloads.items()}))
+
+
+def output_of(*command):
+    return json.loads(subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def measure_llama_cpp(model, threads):
-    run = subprocess.run([sys.executable, __file__, "--child", model, "--threads", str(threads)],
-                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
-    return json.loads(run.stdout)
+    return output_of(sys.executable, __file__, "--child", model, "--threads", threads)
 
 
 def measure_nibble(model, threads):
-    run = subprocess.run([ROOT / "build/release/bin/nibble", "bench", "--model", model, "--depth", "0", "--batch", "1",
-                          "--prefill", str(PREFILL), "--decode", str(DECODE), "--repeat", str(REPEATS), "--threads",
-                          str(threads), "--json", "-"], stdout=subprocess.PIPE, text=True, check=True)
-    return {row["kind"]: row["tokens_per_second"] for row in json.loads(run.stdout)["rows"]}
+    rows = output_of(compare.daemons.BIN / "nibble", "bench", "--model", model, "--depth", 0, "--batch", 1, "--prefill",
+                     PREFILL, "--decode", DECODE, "--repeat", REPEATS, "--threads", threads, "--json", "-")["rows"]
+    return {row["kind"]: row["tokens_per_second"] for row in rows}
+
+
+def run_rounds(args, folder):
+    formats = args.formats.split(",")
+    models = {f: args.model if f == "file" else quantize(args.model, f, folder) for f in formats}
+    runs = [("nibble", lambda: measure_nibble(args.model, args.threads))]
+    runs += [(f, lambda m=models[f]: measure_llama_cpp(m, args.threads)) for f in formats]
+    rounds = []
+    for _ in range(args.rounds):
+        rounds.append({name: run() for name, run in runs})
+        runs.reverse()
+    return formats, rounds
+
+
+def print_table(formats, rounds):
+    for kind in ("prefill", "decode"):
+        print(f"{kind}: nibble {statistics.median(r['nibble'][kind] for r in rounds):.1f} tokens/s")
+        for f in formats:
+            ratios = [r["nibble"][kind] / r[f][kind] for r in rounds]
+            print(f"  llama.cpp {f:5} {statistics.median(r[f][kind] for r in rounds):8.1f}   ratio "
+                  f"{statistics.median(ratios):.2f}   {min(ratios):.2f} to {max(ratios):.2f}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=pathlib.Path, default=MODEL)
+    parser.add_argument("--model", type=pathlib.Path, default=compare.daemons.MODEL)
     parser.add_argument("--formats", default="file,q4_0,q8_0")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keep", type=pathlib.Path)
     parser.add_argument("--child", type=pathlib.Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         return run_llama_cpp(args.child, args.threads)
-    formats = args.formats.split(",")
+    busy = compare.busy_share()
     with tempfile.TemporaryDirectory() as folder:
-        models = {f: args.model if f == "file" else quantize(args.model, f, pathlib.Path(folder)) for f in formats}
-        rounds = []
-        for _ in range(args.rounds):
-            ours = measure_nibble(args.model, args.threads)
-            rounds.append((ours, {f: measure_llama_cpp(models[f], args.threads) for f in formats}))
-    for kind in ("prefill", "decode"):
-        print(f"{kind}: nibble {statistics.median(ours[kind] for ours, _ in rounds):.1f} tokens/s")
-        for f in formats:
-            ratios = [ours[kind] / theirs[f][kind] for ours, theirs in rounds]
-            print(f"  llama.cpp {f:5} {statistics.median(theirs[f][kind] for _, theirs in rounds):8.1f}   ratio "
-                  f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        if args.keep:
+            args.keep.mkdir(parents=True, exist_ok=True)
+        print_table(*run_rounds(args, args.keep or pathlib.Path(folder)))
+    print(f"Before, other programs used {100 * busy:.0f} % of the CPUs; above 5 % the figures do not count.")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "engine/quant/weight_groups.h"
@@ -173,14 +174,10 @@ HWY_INLINE void GroupDot1(const uint8_t* codes, const int8_t* x, int64_t stride,
 
 constexpr int kMaxRows = 4;
 
-#elif HWY_TARGET == HWY_NEON && defined(__ARM_FEATURE_DOTPROD)
+#elif HWY_TARGET == HWY_NEON
 
-// The sums of four outputs and, of one row, the four bytes that meet them, which the instruction takes out of sixteen.
-template <int kBlock>
-HWY_INLINE int32x4_t AddBlock(int32x4_t sum, int8x16_t weights, int8x16_t row) {
-  return vdotq_laneq_s32(sum, weights, row, kBlock % 4);
-}
-
+// A group of some rows, and their sums: [row][four outputs]. The instruction takes the four bytes that it multiplies
+// with out of sixteen.
 template <int kRows>
 struct NeonRows {
   int8x16_t x[kRows][2];
@@ -196,7 +193,9 @@ struct NeonRows {
   // Four inputs, 4 * kBlock and on, of the outputs 4 * i and on.
   template <int kBlock>
   HWY_INLINE void Add(int i, int8x16_t weights) {
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r][i] = AddBlock<kBlock>(sums[r][i], weights, x[r][kBlock / 4]);
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+      sums[r][i] = vdotq_laneq_s32(sums[r][i], weights, x[r][kBlock / 4], kBlock % 4);
+    }
   }
   HWY_INLINE void Store(I16* dots) const {
     NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
@@ -208,7 +207,9 @@ struct NeonRows {
 // visit(block) for all eight, each known to the compiler.
 template <typename Visit>
 HWY_INLINE void ForBlocks(const Visit& visit) {
-  [&]<int... kBlock>(std::integer_sequence<int, kBlock...>) { (visit(std::integral_constant<int, kBlock>()), ...); }
+  [&]<int... kBlock>(std::integer_sequence<int, kBlock...>) HWY_ATTR {
+    (visit(std::integral_constant<int, kBlock>()), ...);
+  }
   (std::make_integer_sequence<int, 8>());
 }
 
@@ -217,7 +218,7 @@ HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride,
                           int64_t /*bias_stride*/, I16* dots) {
   NeonRows<kRows> rows(x, stride);
   NIBBLE_UNROLL for (int i = 0; i < 4; ++i) {
-    ForBlocks([&](auto block) {
+    ForBlocks([&](auto block) HWY_ATTR {
       const uint8x16_t packed = vld1q_u8(codes + block / 2 * 64 + i * 16);
       const uint8x16_t code = block % 2 == 0 ? vandq_u8(packed, vdupq_n_u8(15)) : vshrq_n_u8(packed, 4);
       rows.template Add<block>(i, vreinterpretq_s8_u8(code));
@@ -231,8 +232,9 @@ HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride,
                           int64_t /*bias_stride*/, I16* dots) {
   NeonRows<kRows> rows(x, stride);
   NIBBLE_UNROLL for (int i = 0; i < 4; ++i) {
-    ForBlocks(
-        [&](auto block) { rows.template Add<block>(i, vreinterpretq_s8_u8(vld1q_u8(codes + block * 64 + i * 16))); });
+    ForBlocks([&](auto block) HWY_ATTR {
+      rows.template Add<block>(i, vreinterpretq_s8_u8(vld1q_u8(codes + block * 64 + i * 16)));
+    });
   }
   rows.Store(dots);
 }
@@ -242,7 +244,7 @@ HWY_INLINE void GroupDot1(const uint8_t* codes, const int8_t* x, int64_t stride,
   NeonRows<kRows> rows(x, stride);
   NIBBLE_UNROLL for (int i = 0; i < 4; ++i) {
     const uint8x16_t packed = vld1q_u8(codes + i * 16);
-    ForBlocks([&](auto block) {
+    ForBlocks([&](auto block) HWY_ATTR {
       const uint8x16_t moved = vshlq_u8(packed, vdupq_n_s8(-block));
       rows.template Add<block>(i, vreinterpretq_s8_u8(vandq_u8(moved, vdupq_n_u8(1))));
     });

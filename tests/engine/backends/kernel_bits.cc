@@ -1,16 +1,18 @@
-// Prints a digest of what the kernels of products, rows and attention make of seeded numbers, one a line: the same on
-// every instruction set and every processor (law 1). neon_test.py compares those of two processors.
+// Prints a digest of what the plainest kernels of products, rows and softmax make of seeded numbers, one a line: the
+// same on every processor (law 1). neon_test.py compares those of two processors.
 //
-// usage: kernel_bits [scalar|avx2|avx512]
+// usage: kernel_bits
 //
 // Needs the kernels' own files and headers alone, so that it is quickly built for a processor whose libraries are not
-// here. (So it takes the name of an instruction set that the machine has on trust.)
+// here.
+#include <algorithm>
 #include <cinttypes>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <random>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "engine/backends/cpu/attention_kernels.h"
@@ -20,6 +22,8 @@
 
 namespace nibble::engine {
 namespace {
+
+constexpr simd::Isa kIsa = simd::Isa::kScalar;  // NEON on AArch64
 
 // FNV-1a.
 uint64_t Digest(const std::vector<float>& values) {
@@ -69,7 +73,7 @@ class Numbers {
 
 // Rows of one seeded matrix, as codes.
 struct Rounded {
-  Rounded(simd::Isa isa, const std::vector<float>& x, int64_t rows, bool int4) {
+  Rounded(const std::vector<float>& x, int64_t rows, bool int4) {
     const int64_t cols = static_cast<int64_t>(x.size()) / rows;
     groups = (cols + kGroupSize - 1) / kGroupSize;
     const auto count = static_cast<size_t>(rows * groups);
@@ -79,7 +83,7 @@ struct Rounded {
     for (size_t i = 0; i < inputs.size(); i += 8) inputs[i] = 0.0f;
     view = {codes.data(), scales.data(), sums.data(), biases.data(), row_sums.data(), groups};
     for (int64_t row = 0; row < rows; ++row) {
-      QuantizeRow(isa, x.data() + row * cols, cols, row, int4 ? inputs.data() : nullptr, view);
+      QuantizeRow(kIsa, x.data() + row * cols, cols, row, int4 ? inputs.data() : nullptr, view);
     }
   }
 
@@ -96,38 +100,54 @@ struct Shape {
 };
 constexpr Shape kShapes[] = {{1, 32, 16}, {2, 96, 5}, {3, 40, 16}, {7, 576, 16}, {13, 256, 1}};
 
-void PrintProducts(simd::Isa isa, const Shape& shape, Numbers& numbers) {
-  const auto [rows, cols, outputs] = shape;
-  const std::string size = std::to_string(rows) + "x" + std::to_string(cols) + "x" + std::to_string(outputs);
-  const std::vector<float> x = numbers.Make(static_cast<size_t>(rows * cols));
+// x times a panel of weights, by a kernel.
+std::vector<float> Product(PanelKernel kernel, const std::vector<std::byte>& panel, const std::vector<float>& x,
+                           const Rounded& rounded, const Shape& shape) {
+  std::vector<float> out(static_cast<size_t>(shape.rows * shape.outputs), 1.0f);
+  PanelArgs args;
+  args.panel = panel.data(), args.rows = shape.rows, args.x = &rounded.view, args.x_f32 = x.data();
+  args.cols = shape.cols, args.add = true;
+  args.out = out.data(), args.out_stride = shape.outputs, args.outputs = shape.outputs;
+  kernel(args);
+  return out;
+}
+
+std::vector<float> DeltaProduct(int bits, const std::vector<std::byte>& panel, const std::vector<float>& scales,
+                                const Rounded& rounded, const Shape& shape) {
+  std::vector<float> out(static_cast<size_t>(shape.rows * shape.outputs), 1.0f);
+  DeltaPanelArgs args;
+  args.panel = panel.data(), args.scales = scales.data(), args.rows = shape.rows, args.x = &rounded.view;
+  args.out = out.data(), args.out_stride = shape.outputs, args.outputs = shape.outputs;
+  DeltaPanelKernelFor(kIsa, bits)(args);
+  return out;
+}
+
+void PrintProducts(const Shape& shape, Numbers& numbers) {
+  const std::string size =
+      std::to_string(shape.rows) + "x" + std::to_string(shape.cols) + "x" + std::to_string(shape.outputs);
+  const std::vector<float> x = numbers.Make(static_cast<size_t>(shape.rows * shape.cols));
   for (const bool int4 : {false, true}) {
-    const Rounded rounded(isa, x, rows, int4);
+    const Rounded rounded(x, shape.rows, int4);
     const std::string name = size + (int4 ? " a4" : " a8");
     for (const GroupFormat& format :
          {GroupFormat{4, true, true}, {4, true, false}, {8, false, true}, {8, true, false}}) {
       const std::vector<std::byte> panel = numbers.Panel(format, rounded.groups);
-      std::vector<float> out(static_cast<size_t>(rows * outputs), 1.0f);
-      PanelArgs args;
-      args.panel = panel.data(), args.rows = rows, args.x = &rounded.view, args.cols = cols, args.add = true;
-      args.out = out.data(), args.out_stride = outputs, args.outputs = outputs;
-      QuantizedPanelKernel(isa, format)(args);
-      Print("product " + name + " w" + std::to_string(format.bits) + (format.half_params ? " halves" : " floats"), out);
+      Print("product " + name + " w" + std::to_string(format.bits) + (format.half_params ? " halves" : " floats"),
+            Product(QuantizedPanelKernel(kIsa, format), panel, x, rounded, shape));
     }
     for (const int bits : {1, 8}) {
       const std::vector<std::byte> panel = numbers.Panel({8, false, true}, rounded.groups);
-      const std::vector<float> scales = numbers.Make(16);
-      std::vector<float> out(static_cast<size_t>(rows * outputs), 1.0f);
-      DeltaPanelArgs args;
-      args.panel = panel.data(), args.scales = scales.data(), args.rows = rows, args.x = &rounded.view;
-      args.out = out.data(), args.out_stride = outputs, args.outputs = outputs;
-      DeltaPanelKernelFor(isa, bits)(args);
-      Print("delta " + name + " " + std::to_string(bits), out);
+      Print("delta " + name + " " + std::to_string(bits), DeltaProduct(bits, panel, numbers.Make(16), rounded, shape));
     }
+    const std::vector<float> weights = numbers.Make(static_cast<size_t>(shape.cols) * 16);
+    const auto* bytes = reinterpret_cast<const std::byte*>(weights.data());
+    Print("product " + name + " f32",
+          Product(FloatPanelKernel(kIsa), {bytes, bytes + weights.size() * sizeof(float)}, x, rounded, shape));
   }
 }
 
-void PrintRows(simd::Isa isa, Numbers& numbers) {
-  const RowKernels& kernels = RowKernelsFor(isa);
+void PrintRows(Numbers& numbers) {
+  const RowKernels& kernels = RowKernelsFor(kIsa);
   for (const int64_t n : {16, 64, 576, 896}) {
     const std::vector<float> x = numbers.Make(static_cast<size_t>(n)), y = numbers.Make(static_cast<size_t>(n));
     const std::string size = " " + std::to_string(n);
@@ -148,8 +168,8 @@ void PrintRows(simd::Isa isa, Numbers& numbers) {
   }
 }
 
-void PrintSoftmax(simd::Isa isa, Numbers& numbers) {
-  const AttentionKernels& kernels = AttentionKernelsFor(isa);
+void PrintSoftmax(Numbers& numbers) {
+  const AttentionKernels& kernels = AttentionKernelsFor(kIsa);
   constexpr int64_t kScores = 96, kDim = 64;
   std::vector<float> scores = numbers.Make(kScores), more = numbers.Make(kScores);
   std::vector<float> mixed = numbers.Make(kDim);
@@ -165,18 +185,14 @@ void PrintSoftmax(simd::Isa isa, Numbers& numbers) {
   Print("finish", out);
 }
 
-int Run(std::string_view name) {
-  simd::Isa isa = simd::Isa::kScalar;
-  if (name == "avx2") isa = simd::Isa::kAvx2;
-  if (name == "avx512") isa = simd::Isa::kAvx512;
+void PrintAll() {
   Numbers numbers;
-  for (const Shape& shape : kShapes) PrintProducts(isa, shape, numbers);
-  PrintRows(isa, numbers);
-  PrintSoftmax(isa, numbers);
-  return 0;
+  for (const Shape& shape : kShapes) PrintProducts(shape, numbers);
+  PrintRows(numbers);
+  PrintSoftmax(numbers);
 }
 
 }  // namespace
 }  // namespace nibble::engine
 
-int main(int argc, char** argv) { return nibble::engine::Run(argc > 1 ? argv[1] : "scalar"); }
+int main() { nibble::engine::PrintAll(); }
