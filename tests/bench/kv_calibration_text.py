@@ -5,7 +5,7 @@ usage: kv_calibration_text.py --model F.gguf --prose F.txt [--skip-bytes 160000]
 
 Prose is what --prose holds after its first --skip-bytes (which stay for scoring). Code is every other module of Python's
 own library (the others stay for scoring). Dialogue is what the model itself answers to the questions below, by
-`nibble generate --chat`. Pieces of 6 KB of prose, 4 KB of code and 3 KB of dialogue alternate, so that a chunk of 2048
+`nibble generate`. Pieces of 6 KB of prose, 4 KB of code and 3 KB of dialogue alternate, so that a chunk of 2048
 tokens holds about one of each. The same inputs make the same text.
 """
 import argparse
@@ -37,12 +37,18 @@ def modules(scored):
     return "\n".join(f.read_text(encoding="utf-8", errors="ignore") for f in files[int(scored)::2])
 
 
+def generate(model, *flags):
+    return subprocess.run([NIBBLE, "generate", "--model", model, *flags, "--json", "-"], capture_output=True, text=True)
+
+
 def dialogue(model):
+    """A base model, which has no chat template, is given the beginning of a dialogue instead."""
+    chats = generate(model, "--chat", "--prompt", QUESTIONS[0], "--max-tokens", "1").returncode == 0
     turns = []
     for seed, question in enumerate(QUESTIONS):
-        run = subprocess.run(
-            [NIBBLE, "generate", "--model", model, "--chat", "--prompt", question, "--max-tokens", str(ANSWER_TOKENS),
-             "--temperature", "0.8", "--seed", str(seed), "--json", "-"], capture_output=True, text=True, check=True)
+        prompt = ("--chat", "--prompt", question) if chats else ("--prompt", f"User: {question}\nAssistant:")
+        run = generate(model, *prompt, "--max-tokens", str(ANSWER_TOKENS), "--temperature", "0.8", "--seed", str(seed))
+        run.check_returncode()
         turns.append(f"User: {question}\nAssistant: {json.loads(run.stdout)['text'].strip()}\n\n")
     return "".join(turns)
 
