@@ -16,6 +16,7 @@ namespace {
 constexpr int64_t kRowsPerItem = 8;
 // Rows that meet a panel together: the most that a kernel takes at once on any target.
 constexpr int64_t kRowBlock = 8;
+// Panels that each of several blocks of rows meets while its codes are in the L1 cache.
 constexpr int64_t kPanelsTogether = 4;
 
 int64_t Items(int64_t count, int64_t per_item) { return (count + per_item - 1) / per_item; }
@@ -139,28 +140,28 @@ void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bi
   if (std::any_of(sections.begin(), sections.end(), [](const Section& s) { return !s.f32; })) {
     Quantize(x, packed);
   }
-  // Of several blocks of rows each meets some panels while its codes are in the L1 cache.
-  const int64_t panels = x.rows > kRowBlock ? kPanelsTogether : 1;
   // One loop for all sections: a loop for each would wait for that section's last item.
   section_work_.clear();
-  int64_t items = 0;
+  int64_t panels = 0;
   for (const Section& section : sections) {
     NIBBLE_CHECK(deltas.empty() || !section.f32);
     const PanelKernel kernel = section.f32 ? FloatPanelKernel(isa_) : QuantizedPanelKernel(isa_, section.format);
-    section_work_.push_back({&section, kernel, items});
-    items += Items(section.panels(), panels);
+    section_work_.push_back({&section, kernel, panels});
+    panels += section.panels();
   }
   const Product product = {x, bias, deltas, epilogue, out};
-  const auto multiply = [&](int64_t item, int) {
-    const auto after = std::upper_bound(section_work_.begin(), section_work_.end(), item,
-                                        [](int64_t at, const SectionWork& work) { return at < work.first_item; });
-    const SectionWork& work = *std::prev(after);
-    const int64_t first = (item - work.first_item) * panels;
-    const int64_t end = std::min(work.section->panels(), first + panels);
-    MultiplyPanels(product, work, first, end);
-    AddDeltas(product, work, first, end);
-  };
-  pool_.ParallelFor(items, multiply, Handing::kInRuns);
+  pool_.ParallelRuns(panels, [&](int64_t panel, int64_t end_panel, int) {
+    while (panel < end_panel) {
+      const auto after = std::upper_bound(section_work_.begin(), section_work_.end(), panel,
+                                          [](int64_t at, const SectionWork& work) { return at < work.first_panel; });
+      const SectionWork& work = *std::prev(after);
+      const int64_t first = panel - work.first_panel;
+      const int64_t end = std::min({work.section->panels(), first + end_panel - panel, first + kPanelsTogether});
+      MultiplyPanels(product, work, first, end);
+      AddDeltas(product, work, first, end);
+      panel += end - first;
+    }
+  });
 }
 
 void CpuBackend::MultiplyPanels(const Product& product, const SectionWork& work, int64_t first_panel,

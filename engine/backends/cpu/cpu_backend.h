@@ -56,11 +56,11 @@ class CpuBackend : public Backend {
     Epilogue epilogue;
     View out;
   };
-  // One section of a matrix, cut into items.
+  // One section of a matrix.
   struct SectionWork {
     const Section* section;
     PanelKernel kernel;
-    int64_t first_item;
+    int64_t first_panel;  // counted through all sections
   };
 
   void SealFullPages(absl::Span<const SequenceRows> batch, int layer, int num_kv_heads);

@@ -49,7 +49,7 @@ WorkerPool::~WorkerPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void WorkerPool::Run(int64_t count, Handing handing, void* context, Function function) {
+void WorkerPool::Share(int64_t count, Handing handing, const void* context, Function function) {
   function_ = function;
   context_ = context;
   count_ = count;
@@ -79,7 +79,7 @@ void WorkerPool::Work(int thread) {
   while (first < count_) {
     const int64_t end = first + RunLength(count_ - first);
     if (!next_.compare_exchange_weak(first, end, std::memory_order_relaxed)) continue;
-    for (int64_t i = first; i < end; ++i) function_(context_, i, thread);
+    function_(context_, first, end, thread);
     first = next_.load(std::memory_order_relaxed);
   }
 }

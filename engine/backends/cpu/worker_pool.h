@@ -15,15 +15,6 @@
 
 namespace nibble::engine {
 
-// How a loop's items are handed out.
-enum class Handing {
-  kOneByOne,
-  // Half of a thread's fair share of what is left, then again (guided self-scheduling, Polychronopoulos & Kuck 1987).
-  // For items of about equal cost that lie in runs side by side in memory: a thread reads long stretches of it, and all
-  // still end together.
-  kInRuns,
-};
-
 class WorkerPool {
  public:
   // `threads` >= 1 counts the calling thread. RESOURCE_EXHAUSTED where the system refuses a thread.
@@ -39,31 +30,44 @@ class WorkerPool {
   // Calls body(i, thread) for i in [0, count), thread in [0, threads()); returns when all are done. Which thread runs
   // which i is not determined: results must not depend on it. One caller at a time; body must not call ParallelFor.
   template <typename Body>
-  void ParallelFor(int64_t count, Body&& body, Handing handing = Handing::kOneByOne) {
-    if (count <= 0) return;
-    if (count == 1 || workers_.empty()) {
-      for (int64_t i = 0; i < count; ++i) body(i, 0);
-      return;
-    }
-    Run(count, handing, const_cast<void*>(static_cast<const void*>(&body)), [](void* context, int64_t i, int thread) {
-      (*static_cast<std::remove_reference_t<Body>*>(context))(i, thread);
-    });
+  void ParallelFor(int64_t count, Body&& body) {
+    const auto run = [&body](int64_t first, int64_t end, int thread) {
+      for (int64_t i = first; i < end; ++i) body(i, thread);
+    };
+    Run(count, Handing::kOneByOne, run);
+  }
+
+  // The same with body(first, end, thread) for runs of items, each half of a thread's fair share of what is left
+  // (guided self-scheduling, Polychronopoulos & Kuck 1987). For items of about equal cost that lie side by side in
+  // memory: a thread reads long stretches of it, and all still end together.
+  template <typename Body>
+  void ParallelRuns(int64_t count, const Body& body) {
+    Run(count, Handing::kInRuns, body);
   }
 
  private:
   WorkerPool() {}
   absl::Status Start(int threads);
 
-  using Function = void (*)(void* context, int64_t i, int thread);
+  enum class Handing { kOneByOne, kInRuns };
+  using Function = void (*)(const void* context, int64_t first, int64_t end, int thread);
 
-  void Run(int64_t count, Handing handing, void* context, Function function);
+  template <typename Body>
+  void Run(int64_t count, Handing handing, const Body& body) {
+    if (count <= 0) return;
+    if (count == 1 || workers_.empty()) return body(0, count, 0);
+    Share(count, handing, &body, [](const void* context, int64_t first, int64_t end, int thread) {
+      (*static_cast<const Body*>(context))(first, end, thread);
+    });
+  }
+  void Share(int64_t count, Handing handing, const void* context, Function function);
   void Work(int thread);
   int64_t RunLength(int64_t left) const;
   void WorkerMain(int thread);
 
   // The current loop: written by Run before generation_ moves, read by workers after they see it move.
   Function function_ = nullptr;
-  void* context_ = nullptr;
+  const void* context_ = nullptr;
   int64_t count_ = 0;
   Handing handing_ = Handing::kOneByOne;
   bool stopping_ = false;

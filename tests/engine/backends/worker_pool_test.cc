@@ -18,15 +18,19 @@ TEST(WorkerPool, RunsEveryItemOnce) {
   for (int threads : {1, 2, 3, 8}) {
     WorkerPool pool(threads);
     for (int64_t count : {0, 1, 2, 7, 1000}) {
-      for (const Handing handing : {Handing::kOneByOne, Handing::kInRuns}) {
-        std::vector<std::atomic<int>> runs(count);
-        const auto run_item = [&](int64_t i, int thread) {
-          ASSERT_GE(thread, 0);
-          ASSERT_LT(thread, threads);
-          ++runs[i];
-        };
-        pool.ParallelFor(count, run_item, handing);
-        for (const auto& run : runs) EXPECT_EQ(run, 1);
+      std::vector<std::atomic<int>> one_by_one(count), in_runs(count);
+      const auto run_item = [&](std::vector<std::atomic<int>>& times, int64_t i, int thread) {
+        ASSERT_GE(thread, 0);
+        ASSERT_LT(thread, threads);
+        ++times[i];
+      };
+      pool.ParallelFor(count, [&](int64_t i, int thread) { run_item(one_by_one, i, thread); });
+      pool.ParallelRuns(count, [&](int64_t first, int64_t end, int thread) {
+        EXPECT_LT(first, end);
+        for (int64_t i = first; i < end; ++i) run_item(in_runs, i, thread);
+      });
+      for (const auto* times : {&one_by_one, &in_runs}) {
+        for (const auto& of_item : *times) EXPECT_EQ(of_item, 1);
       }
     }
   }
@@ -34,10 +38,10 @@ TEST(WorkerPool, RunsEveryItemOnce) {
 
 TEST(WorkerPool, RunsAreLongAtFirst) {
   WorkerPool pool(2);
-  std::vector<int> thread_of(1000);
-  pool.ParallelFor(
-      1000, [&](int64_t i, int thread) { thread_of[i] = thread; }, Handing::kInRuns);
-  for (int i = 1; i < 250; ++i) EXPECT_EQ(thread_of[i], thread_of[0]) << i;
+  std::vector<int64_t> length_of(1000);
+  pool.ParallelRuns(1000, [&](int64_t first, int64_t end, int) { length_of[first] = end - first; });
+  EXPECT_EQ(length_of[0], 250);
+  EXPECT_EQ(length_of[999], 1);
 }
 
 TEST(WorkerPool, ResultsOfALoopAreSeenAfterIt) {
