@@ -19,7 +19,6 @@ import ctypes
 import json
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 sys.dont_write_bytecode = True
 import compare_llama_cpp as compare
+from kv_fidelity import run_json
 
 FILE_TYPES = {"q4_0": 2, "q8_0": 7}  # llama.cpp's llama_ftype
 PREFILL, DECODE, REPEATS = 512, 64, 3
@@ -64,17 +64,13 @@ def run_llama_cpp(model, threads):
                       for kind, pieces in workloads.items()}))
 
 
-def output_of(*command):
-    return json.loads(subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, check=True).stdout)
-
-
 def measure_llama_cpp(model, threads):
-    return output_of(sys.executable, __file__, "--child", model, "--threads", threads)
+    return run_json(sys.executable, __file__, "--child", model, "--threads", threads)
 
 
 def measure_nibble(model, threads):
-    rows = output_of(compare.daemons.BIN / "nibble", "bench", "--model", model, "--depth", 0, "--batch", 1, "--prefill",
-                     PREFILL, "--decode", DECODE, "--repeat", REPEATS, "--threads", threads, "--json", "-")["rows"]
+    rows = run_json(compare.daemons.BIN / "nibble", "bench", "--model", model, "--depth", 0, "--batch", 1, "--prefill",
+                    PREFILL, "--decode", DECODE, "--repeat", REPEATS, "--threads", threads, "--json", "-")["rows"]
     return {row["kind"]: row["tokens_per_second"] for row in rows}
 
 

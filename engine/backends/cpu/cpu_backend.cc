@@ -150,16 +150,14 @@ void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bi
     panels += section.panels();
   }
   const Product product = {x, bias, deltas, epilogue, out};
-  pool_.ParallelRuns(panels, [&](int64_t panel, int64_t end_panel, int) {
-    while (panel < end_panel) {
-      const auto after = std::upper_bound(section_work_.begin(), section_work_.end(), panel,
-                                          [](int64_t at, const SectionWork& work) { return at < work.first_panel; });
-      const SectionWork& work = *std::prev(after);
-      const int64_t first = panel - work.first_panel;
-      const int64_t end = std::min({work.section->panels(), first + end_panel - panel, first + kPanelsTogether});
-      MultiplyPanels(product, work, first, end);
-      AddDeltas(product, work, first, end);
-      panel += end - first;
+  pool_.ParallelRuns(panels, [&](int64_t first_panel, int64_t end_panel, int) {
+    for (const SectionWork& work : section_work_) {
+      const int64_t end = std::min(work.section->panels(), end_panel - work.first_panel);
+      for (int64_t first = std::max<int64_t>(0, first_panel - work.first_panel); first < end;
+           first += kPanelsTogether) {
+        MultiplyPanels(product, work, first, std::min(end, first + kPanelsTogether));
+        AddDeltas(product, work, first, std::min(end, first + kPanelsTogether));
+      }
     }
   });
 }

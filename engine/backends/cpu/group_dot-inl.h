@@ -14,7 +14,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 #include <utility>
 
 #include "engine/quant/weight_groups.h"
@@ -174,85 +173,44 @@ HWY_INLINE void GroupDot1(const uint8_t* codes, const int8_t* x, int64_t stride,
 
 constexpr int kMaxRows = 4;
 
-#elif HWY_TARGET == HWY_NEON
+#else
 
-// A group of some rows, and their sums: [row][four outputs]. The instruction takes the four bytes that it multiplies
-// with out of sixteen.
-template <int kRows>
-struct NeonRows {
-  int8x16_t x[kRows][2];
-  int32x4_t sums[kRows][4];
+#if HWY_TARGET == HWY_NEON
 
-  HWY_INLINE NeonRows(const int8_t* rows, int64_t stride) {
+// Four inputs, 4 * block and on, of the four outputs 4 * i and on.
+template <int kBits>
+HWY_INLINE int8x16_t LoadCodes(const uint8_t* codes, int block, int i) {
+  if (kBits == 8) return vreinterpretq_s8_u8(vld1q_u8(codes + block * 64 + i * 16));
+  const uint8x16_t packed = vld1q_u8(codes + (kBits == 4 ? block / 2 * 64 : 0) + i * 16);
+  const int shift = kBits == 4 ? block % 2 * 4 : block;
+  return vreinterpretq_s8_u8(vandq_u8(vshlq_u8(packed, vdupq_n_s8(-shift)), vdupq_n_u8((1 << kBits) - 1)));
+}
+
+// The instruction takes the four bytes that it multiplies with out of sixteen; which, the compiler has to know.
+template <int kBits, int kBlock, int kRows>
+HWY_INLINE void AddBlock(const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots) {
+  int8x16_t rows[kRows];
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) rows[r] = vld1q_s8(x + r * stride + kBlock / 4 * 16);
+  NIBBLE_UNROLL for (int i = 0; i < 4; ++i) {
+    const int8x16_t weights = LoadCodes<kBits>(codes, kBlock, i);
     NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      x[r][0] = vld1q_s8(rows + r * stride);
-      x[r][1] = vld1q_s8(rows + r * stride + 16);
-      NIBBLE_UNROLL for (int i = 0; i < 4; ++i) sums[r][i] = vdupq_n_s32(0);
+      int32x4_t& dot = dots[r].v[i].raw;
+      dot = vdotq_laneq_s32(dot, weights, rows[r], kBlock % 4);
     }
   }
-  // Four inputs, 4 * kBlock and on, of the outputs 4 * i and on.
-  template <int kBlock>
-  HWY_INLINE void Add(int i, int8x16_t weights) {
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      sums[r][i] = vdotq_laneq_s32(sums[r][i], weights, x[r][kBlock / 4], kBlock % 4);
-    }
-  }
-  HWY_INLINE void Store(I16* dots) const {
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      NIBBLE_UNROLL for (int i = 0; i < 4; ++i) dots[r].v[i].raw = sums[r][i];
-    }
-  }
-};
-
-// visit(block) for all eight, each known to the compiler.
-template <typename Visit>
-HWY_INLINE void ForBlocks(const Visit& visit) {
-  [&]<int... kBlock>(std::integer_sequence<int, kBlock...>) HWY_ATTR {
-    (visit(std::integral_constant<int, kBlock>()), ...);
-  }
-  (std::make_integer_sequence<int, 8>());
 }
 
-template <int kRows>
-HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
-                          int64_t /*bias_stride*/, I16* dots) {
-  NeonRows<kRows> rows(x, stride);
-  NIBBLE_UNROLL for (int i = 0; i < 4; ++i) {
-    ForBlocks([&](auto block) HWY_ATTR {
-      const uint8x16_t packed = vld1q_u8(codes + block / 2 * 64 + i * 16);
-      const uint8x16_t code = block % 2 == 0 ? vandq_u8(packed, vdupq_n_u8(15)) : vshrq_n_u8(packed, 4);
-      rows.template Add<block>(i, vreinterpretq_s8_u8(code));
-    });
-  }
-  rows.Store(dots);
+template <int kBits, int kRows, int... kBlock>
+HWY_INLINE void AddBlocks(const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots,
+                          std::integer_sequence<int, kBlock...>) {
+  (AddBlock<kBits, kBlock, kRows>(codes, x, stride, dots), ...);
 }
 
-template <int kRows>
-HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
-                          int64_t /*bias_stride*/, I16* dots) {
-  NeonRows<kRows> rows(x, stride);
-  NIBBLE_UNROLL for (int i = 0; i < 4; ++i) {
-    ForBlocks([&](auto block) HWY_ATTR {
-      rows.template Add<block>(i, vreinterpretq_s8_u8(vld1q_u8(codes + block * 64 + i * 16)));
-    });
-  }
-  rows.Store(dots);
+template <int kBits, int kRows>
+HWY_INLINE void GroupDot(const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots) {
+  NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) dots[r] = SetInt(0);
+  AddBlocks<kBits, kRows>(codes, x, stride, dots, std::make_integer_sequence<int, 8>());
 }
-
-template <int kRows>
-HWY_INLINE void GroupDot1(const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots) {
-  NeonRows<kRows> rows(x, stride);
-  NIBBLE_UNROLL for (int i = 0; i < 4; ++i) {
-    const uint8x16_t packed = vld1q_u8(codes + i * 16);
-    ForBlocks([&](auto block) HWY_ATTR {
-      const uint8x16_t moved = vshlq_u8(packed, vdupq_n_s8(-block));
-      rows.template Add<block>(i, vreinterpretq_s8_u8(vandq_u8(moved, vdupq_n_u8(1))));
-    });
-  }
-  rows.Store(dots);
-}
-
-constexpr int kMaxRows = 4;
 
 #else
 
@@ -274,7 +232,7 @@ HWY_INLINE void UnpackGroup(const uint8_t* codes, int16_t (*weights)[16]) {
 }
 
 template <int kBits, int kRows>
-HWY_INLINE void PlainDot(const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots) {
+HWY_INLINE void GroupDot(const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots) {
   int16_t weights[kGroupSize][16];
   UnpackGroup<kBits>(codes, weights);
   for (int r = 0; r < kRows; ++r) {
@@ -286,21 +244,23 @@ HWY_INLINE void PlainDot(const uint8_t* codes, const int8_t* x, int64_t stride, 
   }
 }
 
+#endif
+
 template <int kRows>
 HWY_INLINE void GroupDot4(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
                           int64_t /*bias_stride*/, I16* dots) {
-  PlainDot<4, kRows>(codes, x, stride, dots);
+  GroupDot<4, kRows>(codes, x, stride, dots);
 }
 
 template <int kRows>
 HWY_INLINE void GroupDot8(const uint8_t* codes, const int8_t* x, int64_t stride, const int32_t* /*biases*/,
                           int64_t /*bias_stride*/, I16* dots) {
-  PlainDot<8, kRows>(codes, x, stride, dots);
+  GroupDot<8, kRows>(codes, x, stride, dots);
 }
 
 template <int kRows>
 HWY_INLINE void GroupDot1(const uint8_t* codes, const int8_t* x, int64_t stride, I16* dots) {
-  PlainDot<1, kRows>(codes, x, stride, dots);
+  GroupDot<1, kRows>(codes, x, stride, dots);
 }
 
 constexpr int kMaxRows = 4;

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <memory>
 #include <thread>
-#include <type_traits>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -30,7 +29,7 @@ class WorkerPool {
   // Calls body(i, thread) for i in [0, count), thread in [0, threads()); returns when all are done. Which thread runs
   // which i is not determined: results must not depend on it. One caller at a time; body must not call ParallelFor.
   template <typename Body>
-  void ParallelFor(int64_t count, Body&& body) {
+  void ParallelFor(int64_t count, const Body& body) {
     const auto run = [&body](int64_t first, int64_t end, int thread) {
       for (int64_t i = first; i < end; ++i) body(i, thread);
     };
