@@ -130,6 +130,7 @@ void Decoder::Forward(const Batch& batch) {
   for (current_layer_ = 0; current_layer_ < config_.num_layers; ++current_layer_) {
     RunLayer(current_layer_, layers_[current_layer_]);
   }
+  ShowHead();
 }
 
 View Decoder::Logits(absl::Span<const int64_t> rows) {
@@ -164,6 +165,12 @@ void Decoder::ShowProduct(Product product, View input) {
   const std::vector<const Tensor*> parts = PartsOf(current_layer_, product);
   if (!options_.product_observer->OnProduct({current_layer_, product, parts, input})) return;
   NIBBLE_CHECK(LoadProduct(current_layer_, product, layers_[current_layer_]).ok());
+}
+
+void Decoder::ShowHead() {
+  if (options_.product_observer == nullptr) return;
+  NormInput(output_norm_);
+  options_.product_observer->OnHead(normed_);
 }
 
 void Decoder::Multiply(View x, Product product, const Layer& layer, Epilogue epilogue, View out) {

@@ -82,6 +82,8 @@ class Decoder : public Model {
   absl::Span<const float> LoadVector(const std::vector<const Tensor*>& parts, bool is_bias);
   // Before the product, in the current layer.
   void ShowProduct(Product product, View input);
+  // After the last layer.
+  void ShowHead();
   absl::Status AllocateViews();
   void Multiply(View x, Product product, const Layer& layer, Epilogue epilogue, View out);
   void Norm(View x, absl::Span<const float> weight, absl::Span<const AdaptedRows> adapted, View out);

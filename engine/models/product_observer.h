@@ -1,5 +1,5 @@
-// Who sees what each product of a layer is made of, before it is made: quantization and deltas, which learn from a
-// forward pass what their weights will meet.
+// Who sees what each product of a layer, and the head's, is made of before it is made: quantization and deltas, which
+// learn from a forward pass what their weights will meet.
 #ifndef NIBBLE_ENGINE_MODELS_PRODUCT_OBSERVER_H_
 #define NIBBLE_ENGINE_MODELS_PRODUCT_OBSERVER_H_
 
@@ -23,6 +23,8 @@ class ProductObserver {
   // True where the parts' values are others now (their deltas changed): the matrix is then loaded again before the
   // product. Thread: the one that runs the step.
   virtual bool OnProduct(const ObservedProduct& observed) = 0;
+  // What the head would be multiplied with for logits of all rows of the batch, [rows, hidden]. The same thread.
+  virtual void OnHead(View /*input*/) {}
 };
 
 }  // namespace nibble::engine

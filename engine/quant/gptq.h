@@ -1,6 +1,6 @@
-// Rounding of a matrix to 4 bits in groups of 32 so that its products change least: GPTQ (arXiv 2210.17323), in its
-// form as Babai's nearest plane (arXiv 2507.18553). What one column's rounding does to the products is made good by the
-// columns after it.
+// Rounding of a matrix to 4 or 8 bits in groups of 32 so that its products change least: GPTQ (arXiv 2210.17323), in
+// its form as Babai's nearest plane (arXiv 2507.18553). What one column's rounding does to the products is made good by
+// the columns after it.
 //
 // A row w becomes q so that (w - q) H (w - q)^T is small, H = X^T X of the inputs X that the matrix meets. With
 // H = L L^T that is the square of (w - q) L, whose entry j depends on columns j and later: columns are rounded from the
@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
+#include "engine/weights/encoding.h"
 
 namespace nibble::engine {
 
@@ -22,9 +23,10 @@ inline constexpr float kGptqDamping = 0.01f;
 // n^3 / 3 operations on the calling thread.
 bool FactorHessian(int64_t n, absl::Span<float> hessian);
 
-// Rounds rows of `n` weights, [rows, n], to Q4_1 blocks, [rows, n / 32]. A group with a weight that is not finite gets
-// the scale NaN. REQUIRES: n is a multiple of 32. Rows do not depend on each other.
-void RoundRowsGptq(absl::Span<const float> weights, int64_t n, absl::Span<const float> factor, std::byte* blocks);
+// Rounds rows of `n` weights, [rows, n], to blocks of kQ4_1 or kQ8_0, [rows, n / 32]. A group with a weight that is not
+// finite gets the scale NaN. REQUIRES: n is a multiple of 32. Rows do not depend on each other.
+void RoundRowsGptq(Encoding encoding, absl::Span<const float> weights, int64_t n, absl::Span<const float> factor,
+                   std::byte* blocks);
 
 }  // namespace nibble::engine
 

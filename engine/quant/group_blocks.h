@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "engine/quant/weight_groups.h"
+#include "engine/weights/encoding.h"
 #include "kvcache/simd/half.h"
 
 namespace nibble::engine {
@@ -22,6 +24,19 @@ inline void WriteQ8_0(const int8_t* codes, float scale, std::byte* block) {
   const uint16_t half = simd::FloatToHalf(scale);
   std::memcpy(block, &half, sizeof half);
   std::memcpy(block + sizeof half, codes, 32);
+}
+
+// The two encodings that weights are rounded to: kQ4_1, with codes 0 to 15, and kQ8_0, with codes -127 to 127 and a min
+// of 0. RoundGroup is RoundGroupW4 or RoundGroupW8.
+inline void RoundGroup(Encoding encoding, absl::Span<const float> values, int8_t* codes, float* scale, float* min) {
+  if (encoding == Encoding::kQ4_1) return RoundGroupW4(values, codes, scale, min);
+  *min = 0.0f;
+  RoundGroupW8(values, codes, scale);
+}
+
+inline void WriteGroup(Encoding encoding, const int8_t* codes, float scale, float min, std::byte* block) {
+  if (encoding == Encoding::kQ4_1) return WriteQ4_1(codes, scale, min, block);
+  WriteQ8_0(codes, scale, block);
 }
 
 }  // namespace nibble::engine

@@ -46,9 +46,10 @@ std::vector<Command> OfflineCommands() {
       {"eval",
        "Perplexity of a text, and how far each mode is from f32 weights, f32 activations and an f16 cache.",
        "--model FILE --text F [--context N] [--chunks N] [--score second-half|all] [--weights M,…] [--activations M,…] "
-       "[--kv C,…] [--kv-calibration F] [--kv-window W] [--kv-sink S] [--retrieval N,…] [--adapter F] [--json F]",
-       {"model", "text", "context", "chunks", "score", "weights", "activations", "kv", "kv-calibration", "kv-window",
-        "kv-sink", "retrieval", "adapter", "threads", "json"},
+       "[--kv C,…] [--kv-calibration F] [--kv-window W] [--kv-sink S] [--retrieval N,…] [--adapter F] [--base FILE] "
+       "[--json F]",
+       {"model", "base", "text", "context", "chunks", "score", "weights", "activations", "kv", "kv-calibration",
+        "kv-window", "kv-sink", "retrieval", "adapter", "threads", "json"},
        0,
        0,
        RunEval},

@@ -48,13 +48,6 @@ absl::StatusOr<std::string> LicenseOf(const std::string& model) {
   return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
-absl::StatusOr<OpenedModel> OpenNamed(const char* flag, const std::string& path) {
-  NIBBLE_RETURN_IF_ERROR(RequireText(flag, path));
-  absl::StatusOr<OpenedModel> model = OpenModel(path);
-  if (model.ok()) return model;
-  return absl::Status(model.status().code(), absl::StrCat("--", flag, ": ", model.status().message()));
-}
-
 absl::StatusOr<OpenedModel> OpenTuned(const OpenedModel& base) {
   NIBBLE_ASSIGN_OR_RETURN(OpenedModel tuned, OpenNamed("tuned", absl::GetFlag(FLAGS_tuned)));
   const std::string &is = tuned.file.config.architecture, &wanted = base.file.config.architecture;

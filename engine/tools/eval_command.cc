@@ -1,5 +1,6 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "absl/flags/flag.h"
@@ -84,8 +85,16 @@ absl::Status EvaluateRetrieval(const OpenedModel& model, const std::string& text
   return json_path.empty() ? absl::OkStatus() : WriteJson(RetrievalJson(model.path, rows));
 }
 
-absl::Status EvaluateText(const OpenedModel& model, const std::string& text, const EvalOptions& options) {
+absl::Status EvaluateText(const OpenedModel& model, const std::string& text, EvalOptions options) {
   const std::vector<int32_t> ids = model.tokenizer->Encode(text, {});
+  std::optional<OpenedModel> base;
+  if (const std::string path = absl::GetFlag(FLAGS_base); !path.empty()) {
+    NIBBLE_ASSIGN_OR_RETURN(base, OpenNamed("base", path));
+    if (base->tokenizer->Encode(text, {}) != ids) {
+      return absl::InvalidArgumentError(absl::StrCat("--base=", path, ": has other tokens than --model"));
+    }
+    options.base = &*base;
+  }
   std::vector<EvalRow> rows;
   {
     ProgressLine line("eval: steps");

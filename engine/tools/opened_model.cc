@@ -45,6 +45,13 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path) {
   return model;
 }
 
+absl::StatusOr<OpenedModel> OpenNamed(const char* flag, const std::string& path) {
+  NIBBLE_RETURN_IF_ERROR(RequireText(flag, path));
+  absl::StatusOr<OpenedModel> model = OpenModel(path);
+  if (model.ok()) return model;
+  return absl::Status(model.status().code(), absl::StrCat("--", flag, ": ", model.status().message()));
+}
+
 absl::StatusOr<OpenedModel> OpenModelFromFlags() {
   NIBBLE_ASSIGN_OR_RETURN(OpenedModel model, OpenModel(absl::GetFlag(FLAGS_model)));
   const std::string path = absl::GetFlag(FLAGS_kv_calibration);

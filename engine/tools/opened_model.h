@@ -28,6 +28,9 @@ struct OpenedModel {
 // Errors are OpenModelFile's and Tokenizer::Create's; a path that cannot be opened is one of wrong usage.
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path);
 
+// The same for a model that a flag other than --model names: errors begin with it.
+absl::StatusOr<OpenedModel> OpenNamed(const char* flag, const std::string& path);
+
 // The model of --model, with the calibrations of --kv-calibration that the codecs of --kv need, and the fine-tune of
 // --adapter. A calibration file is proven, and held against the model, even where no codec needs it.
 absl::StatusOr<OpenedModel> OpenModelFromFlags();

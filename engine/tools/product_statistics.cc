@@ -11,10 +11,13 @@ ProductStatistics::ProductStatistics(int first, int end, simd::Isa isa, WorkerPo
 
 bool ProductStatistics::OnProduct(const ObservedProduct& observed) {
   if (observed.layer < first() || observed.layer >= end()) return false;
-  const View input = observed.input;
-  InputMoments& moments = layer(observed.layer)[static_cast<size_t>(observed.product)];
-  moments.size = input.cols;
-  moments.sums.resize(static_cast<size_t>(input.cols * input.cols));
+  Add(observed.input, &layer(observed.layer)[static_cast<size_t>(observed.product)]);
+  return false;
+}
+
+void ProductStatistics::Add(View input, InputMoments* moments) {
+  moments->size = input.cols;
+  moments->sums.resize(static_cast<size_t>(input.cols * input.cols));
   transposed_.resize(static_cast<size_t>(input.cols * input.rows));
   for (int64_t row = 0; row < input.rows; ++row) {
     for (int64_t col = 0; col < input.cols; ++col) transposed_[col * input.rows + row] = input.row(row)[col];
@@ -26,8 +29,7 @@ bool ProductStatistics::OnProduct(const ObservedProduct& observed) {
   const auto matrix = backend_.LoadMatrix({&columns}, WeightMode::kF32, {ActivationMode::kF32});
   NIBBLE_CHECK(matrix.ok());
   backend_.MatMul({transposed_.data(), input.cols, input.rows}, **matrix, {}, {}, Epilogue::kAdd,
-                  {moments.sums.data(), input.cols, input.cols});
-  return false;
+                  {moments->sums.data(), input.cols, input.cols});
 }
 
 }  // namespace nibble::engine

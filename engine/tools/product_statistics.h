@@ -1,5 +1,5 @@
 // What the inputs of matrix products are like while a model reads a text: sums of x x^T, layer by layer and product by
-// product, for as many layers as memory is given for.
+// product, for as many layers as memory is given for, and of the head.
 #ifndef NIBBLE_ENGINE_TOOLS_PRODUCT_STATISTICS_H_
 #define NIBBLE_ENGINE_TOOLS_PRODUCT_STATISTICS_H_
 
@@ -30,14 +30,19 @@ class ProductStatistics : public ProductObserver {
 
   // False: it changes nothing.
   bool OnProduct(const ObservedProduct& observed) override;
+  void OnHead(View input) override { Add(input, &head_); }
 
   int first() const { return first_; }
   int end() const { return first_ + static_cast<int>(layers_.size()); }
   Layer& layer(int index) { return layers_[static_cast<size_t>(index - first_)]; }
+  InputMoments& head() { return head_; }
 
  private:
+  void Add(View input, InputMoments* moments);
+
   const int first_;
   std::vector<Layer> layers_;
+  InputMoments head_;
   CpuBackend backend_;             // sums of products of columns are a product of matrices
   std::vector<float> transposed_;  // [size, rows]
 };

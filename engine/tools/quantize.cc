@@ -1,39 +1,58 @@
 #include "engine/tools/quantize.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/backends/cpu/worker_pool.h"
 #include "engine/quant/gptq.h"
-#include "engine/quant/group_blocks.h"
+#include "engine/quant/smoothing.h"
 #include "engine/quant/weight_groups.h"
 #include "engine/tools/product_statistics.h"
 #include "engine/tools/solo_sequence.h"
+#include "engine/tools/tensor_rounder.h"
 #include "engine/weights/layer_products.h"
 #include "kvcache/base/status_macros.h"
 
 namespace nibble::engine {
 namespace {
 
-constexpr int64_t kRowsPerItem = 64;  // of a matrix, rounded together
+// Of an array by Product.
+template <typename Array>
+auto& Of(Product product, Array& array) {
+  return array[static_cast<size_t>(product)];
+}
+
+std::vector<double> EnergiesOf(const InputMoments& moments) {
+  std::vector<double> energies(static_cast<size_t>(moments.size));
+  for (int64_t i = 0; i < moments.size; ++i) energies[static_cast<size_t>(i)] = moments.energy(i);
+  return energies;
+}
 
 class Quantizer {
  public:
   Quantizer(const OpenedModel& model, const QuantizeOptions& options, const StageProgress& progress, WorkerPool& pool)
-      : model_(model), config_(model.file.config), options_(options), progress_(progress), pool_(pool) {}
+      : model_(model),
+        config_(model.file.config),
+        options_(options),
+        progress_(progress),
+        pool_(pool),
+        encoding_(options.weights == WeightMode::kW4 ? Encoding::kQ4_1 : Encoding::kQ8_0),
+        rounder_(pool, out_.rounded) {}
 
   absl::StatusOr<QuantizedWeights> Run(absl::Span<const std::vector<int32_t>> chunks) {
     for (const Tensor& tensor : model_.file.weights->tensors()) out_.tensors.push_back(tensor);
     const auto layers = static_cast<int>(config_.num_layers);
     const int at_once = chunks.empty() ? layers : LayersAtOnce();
+    std::optional<ProductStatistics> statistics;
     for (int first = 0; first < layers; first += at_once) {
       const int end = std::min(layers, first + at_once);
-      std::optional<ProductStatistics> statistics;
       if (!chunks.empty()) {
         statistics.emplace(first, end, simd::SupportedIsas().back(), pool_);
         NIBBLE_RETURN_IF_ERROR(Read(chunks, *statistics));
@@ -43,10 +62,7 @@ class Quantizer {
         NIBBLE_RETURN_IF_ERROR(QuantizeLayer(layer, statistics.has_value() ? &statistics->layer(layer) : nullptr));
       }
     }
-    for (Tensor& tensor : out_.tensors) {
-      const bool matrix = tensor.shape.size() > 1 && !tensor.name.starts_with("blk.");
-      if (matrix && !HasGroupCodes(tensor)) RoundNearest(Encoding::kQ8_0, &tensor);
-    }
+    NIBBLE_RETURN_IF_ERROR(QuantizeOthers(statistics.has_value() ? &statistics->head() : nullptr));
     return std::move(out_);
   }
 
@@ -81,19 +97,15 @@ class Quantizer {
 
   absl::Status QuantizeLayer(int layer, ProductStatistics::Layer* statistics) {
     NIBBLE_RETURN_IF_ERROR(CheckEnergies(layer, statistics));
+    const InputScales scales =
+        statistics != nullptr && Smooths(options_) ? SmoothLayer(layer, *statistics) : InputScales();
     Int8Inputs int8;
     for (const LayerProduct& product : LayerProducts()) {
-      InputMoments* const moments =
-          statistics == nullptr ? nullptr : &(*statistics)[static_cast<size_t>(product.product)];
+      InputMoments* const moments = statistics == nullptr ? nullptr : &Of(product.product, *statistics);
       if (moments != nullptr && options_.activations == ActivationMode::kA4) {
         int8.*product.int8_inputs = LargestInputs(*moments);
       }
-      std::vector<Tensor*> parts;
-      for (const std::string_view part : product.parts) {
-        Tensor& tensor = Find(absl::StrCat("blk.", layer, ".", std::string(part)));
-        if (NeedsRounding(tensor)) parts.push_back(&tensor);
-      }
-      NIBBLE_RETURN_IF_ERROR(RoundParts(layer, parts, moments));
+      NIBBLE_RETURN_IF_ERROR(QuantizeProduct(layer, product, scales, moments));
       if (moments != nullptr) *moments = {};
     }
     if (statistics != nullptr && options_.activations == ActivationMode::kA4) out_.int8_inputs.push_back(int8);
@@ -112,19 +124,79 @@ class Quantizer {
     return absl::OkStatus();
   }
 
-  absl::Status RoundParts(int layer, absl::Span<Tensor* const> parts, InputMoments* moments) {
+  // The scales of each product's inputs, by Product; empty where it has none. The norms before them are divided here.
+  // The down projection's inputs are what the up projection makes, gated. The attention's output has none: its inputs
+  // are mixed from the cache, whose codecs are calibrated for values as they are.
+  using InputScales = std::array<std::vector<float>, kNumProducts>;
+
+  InputScales SmoothLayer(int layer, const ProductStatistics::Layer& statistics) {
+    InputScales scales;
+    for (const Product product : {Product::kQkv, Product::kGateUp, Product::kDown}) {
+      std::vector<const Tensor*> parts;
+      for (const std::string_view part : RowOf(product).parts) parts.push_back(&FindLayer(layer, part));
+      Of(product, scales) = ScalesFor(parts, Of(product, statistics));
+    }
+    rounder_.Divide(Of(Product::kQkv, scales), &FindLayer(layer, "attn_norm.weight"));
+    rounder_.Divide(Of(Product::kGateUp, scales), &FindLayer(layer, "ffn_norm.weight"));
+    return scales;
+  }
+
+  static std::vector<float> ScalesFor(absl::Span<const Tensor* const> parts, const InputMoments& moments) {
+    std::vector<double> weights(static_cast<size_t>(moments.size), 0.0);
+    for (const Tensor* part : parts) AddColumnEnergies(*part, absl::MakeSpan(weights));
+    return SmoothingScales(EnergiesOf(moments), weights);
+  }
+
+  absl::Status QuantizeProduct(int layer, const LayerProduct& product, const InputScales& scales,
+                               InputMoments* moments) {
+    const absl::Span<const float> inputs = Of(product.product, scales);
+    std::vector<std::string_view> parts;
+    for (const std::string_view part : product.parts) {
+      if (!inputs.empty() || NeedsRounding(FindLayer(layer, part))) parts.push_back(part);
+    }
     if (parts.empty()) return absl::OkStatus();
-    const bool gptq = options_.weights == WeightMode::kW4 && moments != nullptr;
-    if (gptq && !FactorHessian(moments->size, absl::MakeSpan(moments->sums))) {
+    if (!inputs.empty()) DivideMoments(inputs, absl::MakeSpan(moments->sums));
+    if (moments != nullptr && !FactorHessian(moments->size, absl::MakeSpan(moments->sums))) {
       return absl::FailedPreconditionError(absl::StrCat("layer ", layer, ": the sums of its inputs are not finite"));
     }
-    for (Tensor* tensor : parts) {
-      if (gptq) {
-        RoundByGptq(*moments, tensor);
-      } else {
-        RoundNearest(options_.weights == WeightMode::kW4 ? Encoding::kQ4_1 : Encoding::kQ8_0, tensor);
-      }
+    for (const std::string_view part : parts) {
+      const absl::Span<const float> outputs =
+          part == "ffn_up.weight" ? absl::MakeConstSpan(Of(Product::kDown, scales)) : absl::Span<const float>();
+      Round(moments, {inputs, outputs}, &FindLayer(layer, part));
     }
+    return absl::OkStatus();
+  }
+
+  // `moments`, factored, may be nullptr.
+  void Round(const InputMoments* moments, const FoldedScales& scales, Tensor* tensor) {
+    if (moments == nullptr) return rounder_.Nearest(encoding_, scales, tensor);
+    rounder_.Gptq(encoding_, moments->sums, scales, tensor);
+  }
+
+  // What does not belong to a layer. A head whose inputs are smoothed has weights of its own.
+  absl::Status QuantizeOthers(InputMoments* head_moments) {
+    if (head_moments != nullptr && Smooths(options_)) NIBBLE_RETURN_IF_ERROR(SmoothHead(*head_moments));
+    for (Tensor& tensor : out_.tensors) {
+      const bool matrix = tensor.shape.size() > 1 && !tensor.name.starts_with("blk.");
+      if (matrix && !HasGroupCodes(tensor)) rounder_.Nearest(Encoding::kQ8_0, {}, &tensor);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status SmoothHead(InputMoments& moments) {
+    if (config_.tied_embeddings) {
+      Tensor head = Find("token_embd.weight");
+      head.name = "output.weight";
+      out_.tensors.push_back(std::move(head));
+    }
+    Tensor& head = Find("output.weight");
+    const std::vector<float> scales = ScalesFor({&head}, moments);
+    DivideMoments(scales, absl::MakeSpan(moments.sums));
+    if (!FactorHessian(moments.size, absl::MakeSpan(moments.sums))) {
+      return absl::FailedPreconditionError("the sums of the head's inputs are not finite");
+    }
+    rounder_.Divide(scales, &Find("output_norm.weight"));
+    rounder_.Gptq(Encoding::kQ8_0, moments.sums, {scales, {}}, &head);
     return absl::OkStatus();
   }
 
@@ -147,57 +219,8 @@ class Quantizer {
   Tensor& Find(const std::string& name) {
     return *std::find_if(out_.tensors.begin(), out_.tensors.end(), [&](const Tensor& t) { return t.name == name; });
   }
-
-  // Makes room for the tensor in another encoding, and calls body(first row, rows, bytes of those rows) in parallel.
-  template <typename Body>
-  void Replace(Encoding encoding, Tensor* tensor, const Body& body) {
-    Tensor rounded = *tensor;
-    rounded.encoding = encoding;
-    std::vector<std::byte>& bytes =
-        out_.rounded.emplace_back(static_cast<size_t>(rounded.rows() * rounded.row_bytes()));
-    rounded.data = bytes;
-    pool_.ParallelFor((rounded.rows() + kRowsPerItem - 1) / kRowsPerItem, [&](int64_t item, int) {
-      const int64_t first = item * kRowsPerItem, rows = std::min(kRowsPerItem, rounded.rows() - first);
-      body(first, rows, bytes.data() + first * rounded.row_bytes());
-    });
-    *tensor = std::move(rounded);
-  }
-
-  void RoundByGptq(const InputMoments& moments, Tensor* tensor) {
-    const Tensor source = *tensor;
-    Replace(Encoding::kQ4_1, tensor, [&](int64_t first, int64_t rows, std::byte* blocks) {
-      std::vector<float> values(static_cast<size_t>(rows * source.cols()));
-      for (int64_t i = 0; i < rows; ++i) {
-        DecodeRow(source, first + i, absl::MakeSpan(values).subspan(i * source.cols(), source.cols()));
-      }
-      RoundRowsGptq(values, source.cols(), moments.sums, blocks);
-    });
-  }
-
-  void RoundNearest(Encoding encoding, Tensor* tensor) {
-    const Tensor source = *tensor;
-    const int64_t block_bytes = TraitsOf(encoding).block_bytes;
-    Replace(encoding, tensor, [&](int64_t first, int64_t rows, std::byte* blocks) {
-      std::vector<float> values(static_cast<size_t>(source.cols()));
-      for (int64_t i = 0; i < rows; ++i) {
-        DecodeRow(source, first + i, absl::MakeSpan(values));
-        for (int64_t k = 0; k < source.cols(); k += kGroupSize, blocks += block_bytes) {
-          WriteNearest(encoding, absl::MakeSpan(values).subspan(k, kGroupSize), blocks);
-        }
-      }
-    });
-  }
-
-  static void WriteNearest(Encoding encoding, absl::Span<const float> group, std::byte* block) {
-    int8_t codes[kGroupSize];
-    float scale, min;
-    if (encoding == Encoding::kQ4_1) {
-      RoundGroupW4(group, codes, &scale, &min);
-      WriteQ4_1(codes, scale, min, block);
-    } else {
-      RoundGroupW8(group, codes, &scale);
-      WriteQ8_0(codes, scale, block);
-    }
+  Tensor& FindLayer(int layer, std::string_view part) {
+    return Find(absl::StrCat("blk.", layer, ".", std::string(part)));
   }
 
   const OpenedModel& model_;
@@ -205,7 +228,9 @@ class Quantizer {
   const QuantizeOptions& options_;
   const StageProgress& progress_;
   WorkerPool& pool_;
+  const Encoding encoding_;  // of the layers' matrices
   QuantizedWeights out_;
+  TensorRounder rounder_;
 };
 
 absl::Status CheckModel(const ModelConfig& config) {

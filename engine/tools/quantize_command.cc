@@ -53,10 +53,9 @@ SafetensorsMetadata ChoicesOf(const OpenedModel& model, const std::optional<std:
   choices["calibration_text_sha256"] = Sha256Hex(*text);
   choices["calibration_tokens"] = absl::StrCat(tokens);
   choices["calibration_context"] = absl::StrCat(options.chunks.context);
-  if (options.weights == WeightMode::kW4) {
-    choices["rounding"] = "gptq";
-    choices["gptq_damping"] = absl::StrCat(kGptqDamping);
-  }
+  choices["rounding"] = "gptq";
+  choices["gptq_damping"] = absl::StrCat(kGptqDamping);
+  if (Smooths(options)) choices["smoothing"] = "inputs of q|k|v, gate|up, down and the head, alpha 0.5";
   if (options.activations == ActivationMode::kA4) {
     choices["int8_inputs"] = absl::StrCat("1/", options.int8_divisor, " of each product's, those of most energy");
   }
@@ -64,12 +63,13 @@ SafetensorsMetadata ChoicesOf(const OpenedModel& model, const std::optional<std:
 }
 
 void PrintSummary(const OpenedModel& model, const QuantizedWeights& weights, size_t bytes) {
-  int64_t rounded = 0;
-  for (size_t i = 0; i < weights.tensors.size(); ++i) {
-    rounded += weights.tensors[i].data.data() != model.file.weights->tensors()[i].data.data();
+  int64_t changed = 0;
+  for (const Tensor& tensor : weights.tensors) {
+    const Tensor* source = model.file.weights->Find(tensor.name);
+    changed += source == nullptr || source->data.data() != tensor.data.data();
   }
-  std::printf("%lld of %lld tensors rounded, the others as in the file; %lld calibration tokens; %.1f MiB\n",
-              static_cast<long long>(rounded), static_cast<long long>(weights.tensors.size()),
+  std::printf("%lld of %lld tensors changed, the others as in the file; %lld calibration tokens; %.1f MiB\n",
+              static_cast<long long>(changed), static_cast<long long>(weights.tensors.size()),
               static_cast<long long>(weights.tokens), static_cast<double>(bytes) / (1 << 20));
 }
 

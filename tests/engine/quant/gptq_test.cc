@@ -14,7 +14,7 @@
 namespace nibble::engine {
 namespace {
 
-constexpr int64_t kRows = 5, kInputs = 96, kBlockBytes = 20;
+constexpr int64_t kRows = 5, kInputs = 96;
 
 std::vector<float> Normals(int64_t count, uint64_t seed) {
   std::mt19937_64 random(seed);
@@ -39,28 +39,33 @@ std::vector<float> CorrelatedHessian() {
   return hessian;
 }
 
-std::vector<std::byte> Nearest(const std::vector<float>& weights) {
-  std::vector<std::byte> blocks(weights.size() / kGroupSize * kBlockBytes);
-  for (size_t g = 0; g * kGroupSize < weights.size(); ++g) {
+std::vector<std::byte> BlocksFor(Encoding encoding, const std::vector<float>& weights) {
+  return std::vector<std::byte>(weights.size() / kGroupSize * static_cast<size_t>(TraitsOf(encoding).block_bytes));
+}
+
+std::vector<std::byte> Nearest(Encoding encoding, const std::vector<float>& weights) {
+  std::vector<std::byte> blocks = BlocksFor(encoding, weights);
+  std::byte* block = blocks.data();
+  for (size_t first = 0; first < weights.size(); first += kGroupSize, block += TraitsOf(encoding).block_bytes) {
     int8_t codes[kGroupSize];
     float scale, min;
-    RoundGroupW4(absl::MakeConstSpan(weights).subspan(g * kGroupSize, kGroupSize), codes, &scale, &min);
-    WriteQ4_1(codes, scale, min, &blocks[g * kBlockBytes]);
+    RoundGroup(encoding, absl::MakeConstSpan(weights).subspan(first, kGroupSize), codes, &scale, &min);
+    WriteGroup(encoding, codes, scale, min, block);
   }
   return blocks;
 }
 
-std::vector<std::byte> Gptq(const std::vector<float>& weights, const std::vector<float>& factor) {
-  std::vector<std::byte> blocks(weights.size() / kGroupSize * kBlockBytes);
-  RoundRowsGptq(weights, kInputs, factor, blocks.data());
+std::vector<std::byte> Gptq(Encoding encoding, const std::vector<float>& weights, const std::vector<float>& factor) {
+  std::vector<std::byte> blocks = BlocksFor(encoding, weights);
+  RoundRowsGptq(encoding, weights, kInputs, factor, blocks.data());
   return blocks;
 }
 
 // (w - q) H (w - q)^T over all rows.
-double Loss(const std::vector<float>& weights, const std::vector<std::byte>& blocks,
+double Loss(Encoding encoding, const std::vector<float>& weights, const std::vector<std::byte>& blocks,
             const std::vector<float>& hessian) {
   std::vector<float> rounded(weights.size());
-  TraitsOf(Encoding::kQ4_1).decode(blocks.data(), absl::MakeSpan(rounded));
+  TraitsOf(encoding).decode(blocks.data(), absl::MakeSpan(rounded));
   double loss = 0.0;
   for (int64_t row = 0; row < kRows; ++row) {
     for (int64_t i = 0; i < kInputs; ++i) {
@@ -89,31 +94,36 @@ TEST(Gptq, FactorTimesItsTransposeIsTheDampedHessian) {
   }
 }
 
-TEST(Gptq, InputsThatDoNotCorrelateGiveTheNearestCodes) {
+class GptqTo : public testing::TestWithParam<Encoding> {};
+
+TEST_P(GptqTo, InputsThatDoNotCorrelateGiveTheNearestCodes) {
   std::vector<float> identity(kInputs * kInputs, 0.0f);
   for (int64_t i = 0; i < kInputs; ++i) identity[i * kInputs + i] = static_cast<float>(1 + i % 7);
   ASSERT_TRUE(FactorHessian(kInputs, absl::MakeSpan(identity)));
   const std::vector<float> weights = Normals(kRows * kInputs, 3);
-  EXPECT_EQ(Gptq(weights, identity), Nearest(weights));
+  EXPECT_EQ(Gptq(GetParam(), weights, identity), Nearest(GetParam(), weights));
 }
 
-TEST(Gptq, CorrelatedInputsLoseMuchLessThanByNearestCodes) {
+TEST_P(GptqTo, CorrelatedInputsLoseMuchLessThanByNearestCodes) {
   const std::vector<float> hessian = CorrelatedHessian(), weights = Normals(kRows * kInputs, 4);
   std::vector<float> factor = hessian;
   ASSERT_TRUE(FactorHessian(kInputs, absl::MakeSpan(factor)));
-  EXPECT_LT(Loss(weights, Gptq(weights, factor), hessian), 0.5 * Loss(weights, Nearest(weights), hessian));
+  const auto loss_of = [&](const std::vector<std::byte>& blocks) { return Loss(GetParam(), weights, blocks, hessian); };
+  EXPECT_LT(loss_of(Gptq(GetParam(), weights, factor)), 0.5 * loss_of(Nearest(GetParam(), weights)));
 }
 
-TEST(Gptq, AWeightThatIsNotFiniteSpoilsItsOwnGroupAlone) {
+TEST_P(GptqTo, AWeightThatIsNotFiniteSpoilsItsOwnGroupAlone) {
   std::vector<float> factor = CorrelatedHessian(), weights = Normals(kRows * kInputs, 5);
   ASSERT_TRUE(FactorHessian(kInputs, absl::MakeSpan(factor)));
   weights[kInputs + 40] = std::numeric_limits<float>::quiet_NaN();
   std::vector<float> rounded(weights.size());
-  TraitsOf(Encoding::kQ4_1).decode(Gptq(weights, factor).data(), absl::MakeSpan(rounded));
+  TraitsOf(GetParam()).decode(Gptq(GetParam(), weights, factor).data(), absl::MakeSpan(rounded));
   for (int64_t i = 0; i < kRows * kInputs; ++i) {
     EXPECT_EQ(std::isnan(rounded[i]), i / kInputs == 1 && i % kInputs / kGroupSize == 1) << i;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Both, GptqTo, testing::Values(Encoding::kQ4_1, Encoding::kQ8_0));
 
 TEST(Gptq, AHessianThatIsNotFiniteIsRefused) {
   std::vector<float> hessian = CorrelatedHessian();

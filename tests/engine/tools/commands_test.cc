@@ -63,6 +63,8 @@ TEST(Commands, WrongUsageExitsWithTwoAndOneLine) {
       {"eval", "--model", kModel, "--text", kModel, "--json=/nonexistent/out.json"},
       {"eval", "--model", kModel, "--text", kModel, "--context=100000"},
       {"eval", "--model", kModel, "--text", kModel, "--prefill=1"},
+      {"eval", "--model", kModel, "--text", kModel, "--base=/nonexistent/model"},
+      {"eval", "--model", kModel, "--text", kModel, "--base", TinyModelPath("tiny-gemma3-q8_0")},
       {"eval", "extra"},
       {"generate", "--model", kModel},
       {"generate", "--model", kModel, "--prompt=a", "--prompt-file=b"},

@@ -86,6 +86,29 @@ TEST(Eval, RowsKeepTheirOrderAndTheReferenceIsAtNoDistance) {
   EXPECT_EQ(integer.logits_sha256.size(), 64u);
 }
 
+TEST(Eval, ABaseIsTheReference) {
+  const OpenedModel model = OpenTinyModel("tiny-llama-quantized"), other = OpenTinyModel("tiny-llama-f32");
+  EvalOptions options = OptionsOf(128, 2, true, {ReferenceMode(), {"file", "a8", "f16"}});
+  const auto own = Evaluate(model, SomeIds(256), options, NoProgress);
+  options.base = &model;
+  const auto same = Evaluate(model, SomeIds(256), options, NoProgress);
+  options.base = &other;
+  const auto far = Evaluate(model, SomeIds(256), options, NoProgress);
+  ASSERT_THAT(own, IsOk());
+  ASSERT_THAT(same, IsOk());
+  ASSERT_THAT(far, IsOk());
+  for (size_t i = 0; i < own->size(); ++i) {
+    EXPECT_EQ((*same)[i].kl_divergence, (*own)[i].kl_divergence);
+    EXPECT_EQ((*far)[i].perplexity, (*own)[i].perplexity) << "the rows are of the model, not of the base";
+  }
+  EXPECT_GT((*far)[0].kl_divergence, 0.01);
+  OpenedModel larger = OpenTinyModel("tiny-llama-f32");
+  ++larger.file.config.vocab_size;
+  options.base = &larger;
+  EXPECT_THAT(Evaluate(model, SomeIds(256), options, NoProgress),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--base=")));
+}
+
 TEST(Eval, ProgressEndsWithAllSteps) {
   const OpenedModel model = OpenTinyModel("tiny-llama-quantized");
   int64_t last_done = 0, last_all = 0;

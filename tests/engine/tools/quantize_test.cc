@@ -7,6 +7,7 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/reflection.h"
+#include "absl/strings/str_replace.h"
 #include "engine/quant/weight_groups.h"
 #include "engine/tools/eval.h"
 #include "engine/tools/product_statistics.h"
@@ -70,15 +71,22 @@ TEST(Quantize, W4A4RoundsTheLayersAndChoosesInputs) {
   }
 }
 
+// The model in the file that would be made of it; the bytes must outlive it.
+OpenedModel Reopened(const std::string& name, const QuantizedWeights& weights, std::string* bytes) {
+  const std::shared_ptr<const MappedFile> source = *MappedFile::Open(TinyModelPath(name));
+  *bytes = SerializeQuantized({{}, source->bytes(), weights.tensors, weights.int8_inputs});
+  OpenedModel quantized;
+  quantized.file =
+      *ParseModelFile(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(bytes->data()), bytes->size()), nullptr);
+  quantized.tokenizer = *Tokenizer::Create(quantized.file.tokenizer);
+  return quantized;
+}
+
 TEST(Quantize, TheFileRunsAsTheModelDoes) {
   const OpenedModel model = OpenTinyModel("tiny-llama-quantized");
   const QuantizedWeights weights = Quantize(model, SomeIds(700), Options(WeightMode::kW4, ActivationMode::kA4));
-  const std::shared_ptr<const MappedFile> source = *MappedFile::Open(TinyModelPath("tiny-llama-quantized"));
-  const std::string bytes = SerializeQuantized({{}, source->bytes(), weights.tensors, weights.int8_inputs});
-  OpenedModel quantized;
-  quantized.file =
-      *ParseModelFile(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()), nullptr);
-  quantized.tokenizer = *Tokenizer::Create(quantized.file.tokenizer);
+  std::string bytes;
+  const OpenedModel quantized = Reopened("tiny-llama-quantized", weights, &bytes);
   EvalOptions options;
   options.chunks = {200, 2};
   options.modes = {{"file", "a8", "f16"}, {"file", "a4", "f16"}};
@@ -126,15 +134,54 @@ TEST(Quantize, W8A8MakesBytesAndNeedsNoText) {
   EXPECT_EQ(Find(weights, "token_embd.weight").encoding, Encoding::kQ8_0);
 }
 
+class SmoothedArchitectures : public testing::TestWithParam<std::string> {};
+
+// Smoothing is folded into what makes the inputs: in float the model is the same but for its rounding to 8 bits.
+TEST_P(SmoothedArchitectures, AreTheSameModelWithOtherNorms) {
+  const OpenedModel model = OpenTinyModel(GetParam());
+  const QuantizedWeights weights = Quantize(model, SomeIds(700), Options(WeightMode::kW8, ActivationMode::kA8));
+  EXPECT_TRUE(weights.int8_inputs.empty());
+  for (const char* name : {"blk.0.attn_norm.weight", "blk.1.ffn_norm.weight", "output_norm.weight"}) {
+    const Tensor &norm = Find(weights, name), &before = *model.file.weights->Find(name);
+    std::vector<float> values(static_cast<size_t>(norm.cols())), old(values);
+    DecodeRow(norm, 0, absl::MakeSpan(values));
+    DecodeRow(before, 0, absl::MakeSpan(old));
+    EXPECT_NE(values, old) << name;
+  }
+  EXPECT_EQ(Find(weights, "output.weight").encoding, Encoding::kQ8_0);
+  EXPECT_EQ(Find(weights, "blk.1.ffn_down.weight").encoding, Encoding::kQ8_0);
+  std::string bytes;
+  const OpenedModel quantized = Reopened(GetParam(), weights, &bytes);
+  EXPECT_FALSE(quantized.file.config.tied_embeddings);
+  EvalOptions options;
+  options.chunks = {200, 2};
+  options.base = &model;
+  options.modes = {{"file", "f32", "f16"}, {"file", "a8", "f16"}};
+  const auto rows = Evaluate(quantized, SomeIds(500), options, [](int64_t, int64_t) {});
+  ASSERT_THAT(rows, IsOk());
+  EXPECT_LT((*rows)[0].kl_divergence, 2e-3);
+  EXPECT_LT((*rows)[0].kl_divergence, (*rows)[1].kl_divergence);
+  EXPECT_LT((*rows)[1].kl_divergence, 5e-3);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SmoothedArchitectures,
+                         testing::Values("tiny-llama-f32", "tiny-llama-quantized", "tiny-mistral-f16",
+                                         "tiny-qwen2-bf16", "tiny-qwen3-f16", "tiny-gemma3-q8_0"),
+                         [](const auto& info) {
+                           return absl::StrReplaceAll(info.param, {{"-", "_"}});
+                         });
+
 TEST(Quantize, ThreadsAndTheLayersWatchedAtOnceDoNotShow) {
   const absl::FlagSaver saver;
   const OpenedModel model = OpenTinyModel("tiny-llama-f32");
-  QuantizeOptions options = Options(WeightMode::kW4, ActivationMode::kA4);
-  absl::SetFlag(&FLAGS_threads, 1);
-  const std::string want = BytesOf(Quantize(model, SomeIds(700), options));
-  absl::SetFlag(&FLAGS_threads, 2);
-  options.statistics_bytes = 1;
-  EXPECT_EQ(BytesOf(Quantize(model, SomeIds(700), options)), want);
+  for (QuantizeOptions options :
+       {Options(WeightMode::kW4, ActivationMode::kA4), Options(WeightMode::kW8, ActivationMode::kA8)}) {
+    absl::SetFlag(&FLAGS_threads, 1);
+    const std::string want = BytesOf(Quantize(model, SomeIds(700), options));
+    absl::SetFlag(&FLAGS_threads, 2);
+    options.statistics_bytes = 1;
+    EXPECT_EQ(BytesOf(Quantize(model, SomeIds(700), options)), want);
+  }
 }
 
 TEST(Quantize, TextsThatDoNotFitAreRefused) {
@@ -145,6 +192,14 @@ TEST(Quantize, TextsThatDoNotFitAreRefused) {
   options.chunks.context = 1 << 20;
   EXPECT_THAT(QuantizeWeights(model, SomeIds(100), options, NoProgress),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--context=")));
+}
+
+TEST(ProductStatistics, OfTheHeadAreKeptWhateverTheLayers) {
+  WorkerPool pool(1);
+  ProductStatistics statistics(1, 2, simd::SupportedIsas().back(), pool);
+  std::vector<float> x = {1, 2};
+  statistics.OnHead({x.data(), 1, 2});
+  EXPECT_THAT(statistics.head().sums, testing::ElementsAre(1.0f, 2.0f, 2.0f, 4.0f));
 }
 
 TEST(ProductStatistics, AreTheSumsOverAllRowsOfTheWatchedLayers) {
