@@ -19,6 +19,9 @@ constexpr int64_t kRowBlock = 8;
 // Panels that each of several blocks of rows meets while its codes are in the L1 cache.
 constexpr int64_t kPanelsTogether = 4;
 
+// Rows that are enough for a thread to read all weights for them alone; their codes then stay in its own cache.
+constexpr int64_t kRowsPerPart = 64;
+
 int64_t Items(int64_t count, int64_t per_item) { return (count + per_item - 1) / per_item; }
 
 // Calls body(row) for every row, a few rows at a time, on the pool.
@@ -150,27 +153,40 @@ void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bi
     panels += section.panels();
   }
   const Product product = {x, bias, deltas, epilogue, out};
-  pool_.ParallelRuns(panels, [&](int64_t first_panel, int64_t end_panel, int) {
-    for (const SectionWork& work : section_work_) {
-      const int64_t end = std::min(work.section->panels(), end_panel - work.first_panel);
-      for (int64_t first = std::max<int64_t>(0, first_panel - work.first_panel); first < end;
-           first += kPanelsTogether) {
-        MultiplyPanels(product, work, first, std::min(end, first + kPanelsTogether));
-        AddDeltas(product, work, first, std::min(end, first + kPanelsTogether));
-      }
+  const int64_t parts = std::clamp<int64_t>(x.rows / kRowsPerPart, 1, pool_.threads());
+  pool_.ParallelRuns(parts * panels, [&](int64_t first, int64_t end, int) {
+    for (int64_t part = first / panels; part * panels < end; ++part) {
+      const int64_t first_panel = std::max<int64_t>(0, first - part * panels);
+      MultiplyPart(product, PartOf(x.rows, part, parts), first_panel, std::min(panels, end - part * panels));
     }
   });
 }
 
-void CpuBackend::MultiplyPanels(const Product& product, const SectionWork& work, int64_t first_panel,
+CpuBackend::RowRange CpuBackend::PartOf(int64_t rows, int64_t part, int64_t parts) {
+  static_assert(kRowBlock == kRowsPerItem);
+  const int64_t blocks = Items(rows, kRowBlock);
+  return {part * blocks / parts * kRowBlock, std::min(rows, (part + 1) * blocks / parts * kRowBlock)};
+}
+
+void CpuBackend::MultiplyPart(const Product& product, RowRange rows, int64_t first_panel, int64_t end_panel) {
+  for (const SectionWork& work : section_work_) {
+    const int64_t end = std::min(work.section->panels(), end_panel - work.first_panel);
+    for (int64_t first = std::max<int64_t>(0, first_panel - work.first_panel); first < end; first += kPanelsTogether) {
+      MultiplyPanels(product, rows, work, first, std::min(end, first + kPanelsTogether));
+      AddDeltas(product, rows, work, first, std::min(end, first + kPanelsTogether));
+    }
+  }
+}
+
+void CpuBackend::MultiplyPanels(const Product& product, RowRange rows, const SectionWork& work, int64_t first_panel,
                                 int64_t end_panel) {
   const Section& section = *work.section;
-  for (int64_t row = 0; row < product.x.rows; row += kRowBlock) {
+  for (int64_t row = rows.first; row < rows.end; row += kRowBlock) {
     for (int64_t panel = first_panel; panel < end_panel; ++panel) {
       const int64_t output = section.first_output + panel * kPanelOutputs;
       PanelArgs args;
       args.panel = section.data.data() + panel * section.panel_bytes;
-      args.rows = std::min(kRowBlock, product.x.rows - row);
+      args.rows = std::min(kRowBlock, rows.end - row);
       args.x = &quantized_;
       args.first_row = row;
       args.x_f32 = product.x.row(row);
@@ -186,27 +202,29 @@ void CpuBackend::MultiplyPanels(const Product& product, const SectionWork& work,
 }
 
 // To what MultiplyPanels has just left in the cache.
-void CpuBackend::AddDeltas(const Product& product, const SectionWork& work, int64_t first_panel, int64_t end_panel) {
+void CpuBackend::AddDeltas(const Product& product, RowRange rows, const SectionWork& work, int64_t first_panel,
+                           int64_t end_panel) {
   const auto index = static_cast<size_t>(&work - section_work_.data());
-  for (const DeltaRows& rows : product.deltas) {
-    const auto& sections = static_cast<const PackedDelta*>(rows.delta)->sections();
+  for (const DeltaRows& delta : product.deltas) {
+    const auto& sections = static_cast<const PackedDelta*>(delta.delta)->sections();
     NIBBLE_CHECK(sections.size() == section_work_.size());
     NIBBLE_CHECK(sections[index].num_outputs == work.section->num_outputs);
-    AddDeltaPanels(rows, sections[index], work.section->first_output, first_panel, end_panel, product.out);
+    const RowRange adapted = {std::max(rows.first, delta.first_row),
+                              std::min(rows.end, delta.first_row + delta.num_rows)};
+    AddDeltaPanels(adapted, sections[index], work.section->first_output, first_panel, end_panel, product.out);
   }
 }
 
 // Plane after plane.
-void CpuBackend::AddDeltaPanels(const DeltaRows& rows, const DeltaSection& section, int64_t first_output,
-                                int64_t first_panel, int64_t end_panel, View out) {
+void CpuBackend::AddDeltaPanels(RowRange rows, const DeltaSection& section, int64_t first_output, int64_t first_panel,
+                                int64_t end_panel, View out) {
   if (section.planes == 0) return;
   const DeltaPanelKernel kernel = DeltaPanelKernelFor(isa_, section.bits);
-  const int64_t end_row = rows.first_row + rows.num_rows;
-  for (int64_t row = rows.first_row; row < end_row; row += kRowBlock) {
+  for (int64_t row = rows.first; row < rows.end; row += kRowBlock) {
     for (int64_t panel = first_panel; panel < end_panel; ++panel) {
       const int64_t output = panel * kPanelOutputs;
       DeltaPanelArgs args;
-      args.rows = std::min(kRowBlock, end_row - row);
+      args.rows = std::min(kRowBlock, rows.end - row);
       args.x = &quantized_;
       args.first_row = row;
       args.out = out.row(row) + first_output + output;

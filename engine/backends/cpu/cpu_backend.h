@@ -56,6 +56,9 @@ class CpuBackend : public Backend {
     Epilogue epilogue;
     View out;
   };
+  struct RowRange {
+    int64_t first, end;
+  };
   // One section of a matrix.
   struct SectionWork {
     const Section* section;
@@ -65,9 +68,15 @@ class CpuBackend : public Backend {
 
   void SealFullPages(absl::Span<const SequenceRows> batch, int layer, int num_kv_heads);
   void Quantize(View x, const PackedMatrix& matrix);
-  void MultiplyPanels(const Product& product, const SectionWork& work, int64_t first_panel, int64_t end_panel);
-  void AddDeltas(const Product& product, const SectionWork& work, int64_t first_panel, int64_t end_panel);
-  void AddDeltaPanels(const DeltaRows& rows, const DeltaSection& section, int64_t first_output, int64_t first_panel,
+  // The `part`-th of `parts` equal runs of rows: those that the `part`-th of as many threads begins with in ForRows.
+  static RowRange PartOf(int64_t rows, int64_t part, int64_t parts);
+  // Panels counted through all sections.
+  void MultiplyPart(const Product& product, RowRange rows, int64_t first_panel, int64_t end_panel);
+  void MultiplyPanels(const Product& product, RowRange rows, const SectionWork& work, int64_t first_panel,
+                      int64_t end_panel);
+  void AddDeltas(const Product& product, RowRange rows, const SectionWork& work, int64_t first_panel,
+                 int64_t end_panel);
+  void AddDeltaPanels(RowRange rows, const DeltaSection& section, int64_t first_output, int64_t first_panel,
                       int64_t end_panel, View out);
 
   simd::Isa isa_;

@@ -31,6 +31,7 @@ WorkerPool::WorkerPool(int threads) { NIBBLE_CHECK(Start(threads).ok()); }
 
 absl::Status WorkerPool::Start(int threads) {
   NIBBLE_CHECK(threads >= 1);
+  shares_ = std::make_unique<ItemShare[]>(static_cast<size_t>(threads));
   for (int thread = 1; thread < threads; ++thread) {
     try {
       workers_.emplace_back([this, thread] { WorkerMain(thread); });
@@ -52,9 +53,11 @@ WorkerPool::~WorkerPool() {
 void WorkerPool::Share(int64_t count, Handing handing, const void* context, Function function) {
   function_ = function;
   context_ = context;
-  count_ = count;
   handing_ = handing;
-  next_.store(0, std::memory_order_relaxed);
+  for (int thread = 0; thread < threads(); ++thread) {
+    shares_[thread].next.store(thread * count / threads(), std::memory_order_relaxed);
+    shares_[thread].end = (thread + 1) * count / threads();
+  }
   busy_.store(static_cast<int32_t>(workers_.size()), std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
@@ -70,17 +73,17 @@ void WorkerPool::Share(int64_t count, Handing handing, const void* context, Func
   }
 }
 
-int64_t WorkerPool::RunLength(int64_t left) const {
-  return handing_ == Handing::kOneByOne ? 1 : std::max<int64_t>(1, left / (2 * threads()));
+void WorkerPool::Work(int thread) {
+  for (int i = 0; i < threads(); ++i) WorkOn(shares_[(thread + i) % threads()], thread);
 }
 
-void WorkerPool::Work(int thread) {
-  int64_t first = next_.load(std::memory_order_relaxed);
-  while (first < count_) {
-    const int64_t end = first + RunLength(count_ - first);
-    if (!next_.compare_exchange_weak(first, end, std::memory_order_relaxed)) continue;
-    function_(context_, first, end, thread);
-    first = next_.load(std::memory_order_relaxed);
+void WorkerPool::WorkOn(ItemShare& share, int thread) {
+  int64_t first = share.next.load(std::memory_order_relaxed);
+  while (first < share.end) {
+    const int64_t run = handing_ == Handing::kOneByOne ? 1 : (share.end - first + 1) / 2;
+    if (!share.next.compare_exchange_weak(first, first + run, std::memory_order_relaxed)) continue;
+    function_(context_, first, first + run, thread);
+    first = share.next.load(std::memory_order_relaxed);
   }
 }
 

@@ -26,8 +26,10 @@ class WorkerPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(i, thread) for i in [0, count), thread in [0, threads()); returns when all are done. Which thread runs
-  // which i is not determined: results must not depend on it. One caller at a time; body must not call ParallelFor.
+  // Calls body(i, thread) for i in [0, count), thread in [0, threads()); returns when all are done. Thread t begins
+  // with the t-th of equal shares of the items, so that from loop to loop it finds rows in its own cache that it has
+  // left there, and takes from the others' when its own is used up: which thread runs which i is not determined, and
+  // results must not depend on it. One caller at a time; body must not call ParallelFor.
   template <typename Body>
   void ParallelFor(int64_t count, const Body& body) {
     const auto run = [&body](int64_t first, int64_t end, int thread) {
@@ -36,9 +38,9 @@ class WorkerPool {
     Run(count, Handing::kOneByOne, run);
   }
 
-  // The same with body(first, end, thread) for runs of items, each half of a thread's fair share of what is left
-  // (guided self-scheduling, Polychronopoulos & Kuck 1987). For items of about equal cost that lie side by side in
-  // memory: a thread reads long stretches of it, and all still end together.
+  // The same with body(first, end, thread) for runs of items, each half of what is left of a share (guided
+  // self-scheduling, Polychronopoulos & Kuck 1987). For items of about equal cost that lie side by side in memory: a
+  // thread reads long stretches of it, and all still end together.
   template <typename Body>
   void ParallelRuns(int64_t count, const Body& body) {
     Run(count, Handing::kInRuns, body);
@@ -49,6 +51,11 @@ class WorkerPool {
   absl::Status Start(int threads);
 
   enum class Handing { kOneByOne, kInRuns };
+  // The items that a thread begins with, those before `next` taken.
+  struct alignas(64) ItemShare {
+    std::atomic<int64_t> next = 0;
+    int64_t end = 0;
+  };
   using Function = void (*)(const void* context, int64_t first, int64_t end, int thread);
 
   template <typename Body>
@@ -61,18 +68,17 @@ class WorkerPool {
   }
   void Share(int64_t count, Handing handing, const void* context, Function function);
   void Work(int thread);
-  int64_t RunLength(int64_t left) const;
+  void WorkOn(ItemShare& share, int thread);
   void WorkerMain(int thread);
 
   // The current loop: written by Run before generation_ moves, read by workers after they see it move.
   Function function_ = nullptr;
   const void* context_ = nullptr;
-  int64_t count_ = 0;
   Handing handing_ = Handing::kOneByOne;
+  std::unique_ptr<ItemShare[]> shares_;  // by thread
   bool stopping_ = false;
 
   alignas(64) std::atomic<uint32_t> generation_ = 0;
-  alignas(64) std::atomic<int64_t> next_ = 0;
   alignas(64) std::atomic<int32_t> busy_ = 0;  // workers that have not finished the current loop
   std::vector<std::thread> workers_;
 };

@@ -137,6 +137,23 @@ TEST(DeltaProduct, ARowHasTheSameBitsOnEveryTargetAndInAnyCompany) {
   }
 }
 
+// Threads take a part of the rows each, and a stretch of one fine-tune lies in two of them.
+TEST(DeltaProduct, AStretchMayLieInThePartsOfTwoThreads) {
+  const Fixture fixture;
+  const simd::Isa isa = simd::SupportedIsas().back();
+  const std::vector<Stretch> runs = {{2, 1, 0}, {51, 62, 1}, {120, 29, 0}};
+  std::vector<float> x;
+  for (int i = 0; i < 5; ++i) x.insert(x.end(), fixture.x.begin(), fixture.x.end());
+  const std::vector<float> batch = Multiply(fixture, isa, x, runs);
+  for (int64_t row = 0; row < 150; ++row) {
+    std::vector<Stretch> own;
+    for (const Stretch& run : runs) {
+      if (row >= run.first_row && row < run.first_row + run.num_rows) own = {{0, 1, run.fine_tune}};
+    }
+    EXPECT_EQ(Bits(Multiply(fixture, isa, RowOf(x, row, kCols), own)), Bits(RowOf(batch, row, 53))) << row;
+  }
+}
+
 TEST(DeltaProduct, ExtremeActivationsDoNotSaturate) {
   Fixture fixture;
   for (uint32_t& word : fixture.first_signs.mutable_signs()) word = 0xFFFFFFFF;

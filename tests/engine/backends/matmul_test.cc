@@ -157,6 +157,25 @@ TEST(MatMul, ARowAloneHasTheBitsItHasInABatch) {
   }
 }
 
+// Enough rows that threads read the panels for a part of them each.
+TEST(MatMul, HowRowsAreSharedAmongThreadsDoesNotShow) {
+  std::mt19937_64 random(5);
+  const OwnedTensor q4 = RandomTensor(Encoding::kQ4_1, 83, 96, random),
+                    q8 = RandomTensor(Encoding::kQ8_0, 40, 96, random);
+  for (const int64_t rows : {127, 128, 205, 400}) {
+    const std::vector<float> x = RandomFloats(rows * 96, random);
+    Product product;
+    product.bias = RandomFloats(123, random);
+    product.add = true;
+    const auto want = Bits(Multiply(simd::SupportedIsas().back(), product, {&q4.tensor, &q8.tensor}, x, rows));
+    for (const int threads : {2, 3, 5}) {
+      product.threads = threads;
+      EXPECT_EQ(Bits(Multiply(simd::SupportedIsas().back(), product, {&q4.tensor, &q8.tensor}, x, rows)), want)
+          << rows << " rows, " << threads << " threads";
+    }
+  }
+}
+
 // The definition of 4-bit activations, group by group: what QuantizeRow is held to. `int4` is 1 or 0.
 void QuantizeGroupA4(const float* x, const float* int4, int8_t* codes, float* scale) {
   float low = 0.0f, high = 0.0f, wide = 0.0f, largest = 0.0f;

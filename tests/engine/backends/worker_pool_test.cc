@@ -72,6 +72,32 @@ TEST(WorkerPool, EveryThreadTakesPart) {
   }
 }
 
+TEST(WorkerPool, EveryThreadBeginsWithItsOwnShare) {
+  constexpr int kThreads = 4;
+  WorkerPool pool(kThreads);
+  std::latch all(kThreads);
+  std::vector<int64_t> first_of(kThreads, -1);
+  pool.ParallelFor(40, [&](int64_t i, int thread) {
+    if (first_of[thread] >= 0) return;
+    first_of[thread] = i;
+    all.arrive_and_wait();  // nobody is through with its share before everybody has begun
+  });
+  EXPECT_EQ(first_of, (std::vector<int64_t>{0, 10, 20, 30}));
+}
+
+TEST(WorkerPool, AThreadThatIsThroughTakesFromTheOthers) {
+  WorkerPool pool(2);
+  std::latch rest(39);
+  std::vector<int> thread_of(40);
+  pool.ParallelFor(40, [&](int64_t i, int thread) {
+    thread_of[i] = thread;
+    i == 20 ? rest.wait() : rest.count_down();  // whoever has the first of the second share waits for all others
+  });
+  bool taken = false;
+  for (int i = 0; i < 40; ++i) taken |= thread_of[i] != i / 20;
+  EXPECT_TRUE(taken);
+}
+
 TEST(WorkerPool, WakesAfterSleep) {
   WorkerPool pool(2);
   for (int round = 0; round < 3; ++round) {
