@@ -13,7 +13,7 @@ namespace nibble::engine {
 namespace {
 
 // Work items are cut so that each takes some ten microseconds: much longer than handing it out.
-constexpr int64_t kRowsPerItem = 8;
+constexpr int64_t kRowsPerItem = 8, kFewestRowsPerItem = 4;
 // Rows that meet a panel together: the most that a kernel takes at once on any target.
 constexpr int64_t kRowBlock = 8;
 // Panels that each of several blocks of rows meets while its codes are in the L1 cache.
@@ -27,9 +27,10 @@ int64_t Items(int64_t count, int64_t per_item) { return (count + per_item - 1) /
 // Calls body(row) for every row, a few rows at a time, on the pool.
 template <typename Body>
 void ForRows(WorkerPool& pool, int64_t rows, const Body& body) {
-  pool.ParallelFor(Items(rows, kRowsPerItem), [&](int64_t item, int) {
-    const int64_t end = std::min(rows, (item + 1) * kRowsPerItem);
-    for (int64_t row = item * kRowsPerItem; row < end; ++row) body(row);
+  const int64_t per_item = std::clamp(Items(rows, pool.threads()), kFewestRowsPerItem, kRowsPerItem);
+  pool.ParallelFor(Items(rows, per_item), [&](int64_t item, int) {
+    const int64_t end = std::min(rows, (item + 1) * per_item);
+    for (int64_t row = item * per_item; row < end; ++row) body(row);
   });
 }
 
