@@ -38,7 +38,7 @@ struct EngineOptions {
   int64_t step_tokens = 512;                    // of one step, all sequences together
   std::string isa;                              // "scalar", "avx2", "avx512"; empty: the best this machine has
   AttentionObserver* observer = nullptr;        // outlives the engine; told of every layer's attention
-  ProductObserver* product_observer = nullptr;  // the same, of every layer's products
+  ProductObserver* product_observer = nullptr;  // the same, of every product's inputs
 };
 
 // Parses the values of --weights and --activations. INVALID_ARGUMENT names the flag and what it may be.

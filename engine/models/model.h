@@ -26,7 +26,7 @@ struct ModelLoadOptions {
   int64_t max_rows = 0;                         // tokens of the largest batch
   int64_t max_logit_rows = 0;                   // rows that one call of Logits may ask for
   AttentionObserver* observer = nullptr;        // told of every layer's attention; needs a backend in the host's memory
-  ProductObserver* product_observer = nullptr;  // told of every layer's products; the same need
+  ProductObserver* product_observer = nullptr;  // told of every product's inputs; the same need
 };
 
 // One batch: the rows of all sequences, one after another.

@@ -19,8 +19,8 @@ namespace nibble::engine {
 // Of the mean of H's diagonal, added to the diagonal: inputs that calibration hardly saw.
 inline constexpr float kGptqDamping = 0.01f;
 
-// In place: `hessian`, [n, n] and symmetric, becomes L with zeros above the diagonal. False if a number is not finite.
-// n^3 / 3 operations on the calling thread.
+// In place: `hessian`, [n, n] and symmetric, becomes L with zeros above the diagonal. False if a number is not finite,
+// or the damped matrix is not positive definite in float. n^3 / 3 operations on the calling thread.
 bool FactorHessian(int64_t n, absl::Span<float> hessian);
 
 // Rounds rows of `n` weights, [rows, n], to blocks of kQ4_1 or kQ8_0, [rows, n / 32]. A group with a weight that is not

@@ -1,5 +1,5 @@
-// Groups of 32 codes as the blocks that files hold: the other way round from weight_groups.h. Layouts: GGUF, as in
-// engine/weights/encoding.cc.
+// Groups of 32 codes as the blocks that files hold, and rounding to them: the other way round from weight_groups.h.
+// Layouts: GGUF, as in engine/weights/encoding.cc.
 #ifndef NIBBLE_ENGINE_QUANT_GROUP_BLOCKS_H_
 #define NIBBLE_ENGINE_QUANT_GROUP_BLOCKS_H_
 
@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "absl/types/span.h"
 #include "engine/quant/weight_groups.h"
 #include "engine/weights/encoding.h"
 #include "kvcache/simd/half.h"

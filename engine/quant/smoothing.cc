@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <numeric>
 
 namespace nibble::engine {
@@ -26,10 +27,16 @@ void AddColumnEnergies(const Tensor& matrix, absl::Span<double> energies) {
 
 std::vector<float> SmoothingScales(absl::Span<const double> inputs, absl::Span<const double> weights) {
   const double least_input = LeastOf(inputs), least_weight = LeastOf(weights);
+  std::vector<double> logs(inputs.size());
+  for (size_t c = 0; c < logs.size(); ++c) {
+    const double input = std::log(std::max(inputs[c], least_input)),
+                 weight = std::log(std::max(weights[c], least_weight));
+    logs[c] = 0.5 * (kSmoothingAlpha * input - (1.0 - kSmoothingAlpha) * weight);
+  }
+  const double mean = std::accumulate(logs.begin(), logs.end(), 0.0) / static_cast<double>(logs.size());
   std::vector<float> scales(inputs.size());
   for (size_t c = 0; c < scales.size(); ++c) {
-    const double ratio = std::max(inputs[c], least_input) / std::max(weights[c], least_weight);
-    const auto scale = static_cast<float>(std::pow(ratio, 0.25));
+    const auto scale = static_cast<float>(std::exp(logs[c] - mean));
     scales[c] = scale > 0.0f && std::isfinite(scale) ? scale : 1.0f;
   }
   return scales;

@@ -1,6 +1,7 @@
 #include "engine/tools/eval.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "engine/tools/side_by_side.h"
@@ -44,9 +45,13 @@ absl::Status CheckOptions(const OpenedModel& model, const EvalOptions& options) 
                                                    options.base->file.config.vocab_size, " tokens, --model has ",
                                                    model.file.config.vocab_size));
   }
-  if (options.chunks.context <= model.file.config.context_length) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("--context=", options.chunks.context, ": the model's context is ",
-                                                 model.file.config.context_length));
+  for (const OpenedModel* read : {&model, options.base}) {
+    if (read == nullptr || options.chunks.context <= read->file.config.context_length) continue;
+    return absl::InvalidArgumentError(absl::StrCat("--context=", options.chunks.context, ": the ",
+                                                   read == &model ? "model" : "base", "'s context is ",
+                                                   read->file.config.context_length));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -42,8 +42,8 @@ using Progress = std::function<void(int64_t done, int64_t all)>;
 absl::StatusOr<std::vector<EvalRow>> Evaluate(const OpenedModel& model, absl::Span<const int32_t> ids,
                                               const EvalOptions& options, const Progress& progress);
 
-// {"model": …, "rows": […]}.
-std::string EvalJson(const std::string& model_path, absl::Span<const EvalRow> rows);
+// {"model": …, "rows": […]}, and "base" unless its path is empty.
+std::string EvalJson(const std::string& model_path, const std::string& base_path, absl::Span<const EvalRow> rows);
 
 // The command's own run: flags to options, rows to a table and JSON.
 absl::Status RunEval(const std::vector<std::string>& positionals);

@@ -103,13 +103,16 @@ absl::Status EvaluateText(const OpenedModel& model, const std::string& text, Eva
   }
   const std::string json_path = absl::GetFlag(FLAGS_json);
   if (json_path != "-") PrintTable(rows);
-  return json_path.empty() ? absl::OkStatus() : WriteWholeFile(json_path, EvalJson(model.path, rows));
+  return json_path.empty() ? absl::OkStatus()
+                           : WriteWholeFile(json_path, EvalJson(model.path, absl::GetFlag(FLAGS_base), rows));
 }
 
 }  // namespace
 
-std::string EvalJson(const std::string& model_path, absl::Span<const EvalRow> rows) {
-  nlohmann::ordered_json json = {{"model", model_path}, {"rows", nlohmann::ordered_json::array()}};
+std::string EvalJson(const std::string& model_path, const std::string& base_path, absl::Span<const EvalRow> rows) {
+  nlohmann::ordered_json json = {{"model", model_path}};
+  if (!base_path.empty()) json["base"] = base_path;
+  json["rows"] = nlohmann::ordered_json::array();
   for (const EvalRow& row : rows) {
     json["rows"].push_back({{"weights", row.mode.weights},
                             {"activations", row.mode.activations},
@@ -129,6 +132,9 @@ absl::Status RunEval(const std::vector<std::string>& /*positionals*/) {
   NIBBLE_RETURN_IF_ERROR(RequireText("model", absl::GetFlag(FLAGS_model)));
   NIBBLE_RETURN_IF_ERROR(RequireText("text", absl::GetFlag(FLAGS_text)));
   NIBBLE_ASSIGN_OR_RETURN(const EvalOptions options, EvalOptionsFromFlags());
+  if (!absl::GetFlag(FLAGS_retrieval).empty() && !absl::GetFlag(FLAGS_base).empty()) {
+    return absl::InvalidArgumentError("--base: has no use with --retrieval");
+  }
   NIBBLE_RETURN_IF_ERROR(CheckWritable(absl::GetFlag(FLAGS_json)));
   NIBBLE_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(absl::GetFlag(FLAGS_text)));
   NIBBLE_ASSIGN_OR_RETURN(const OpenedModel model, OpenModelFromFlags());

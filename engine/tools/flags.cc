@@ -48,7 +48,8 @@ ABSL_FLAG(std::vector<std::string>, retrieval, {},
 ABSL_FLAG(absl::optional<int32_t>, kv_window, absl::nullopt, "pages before a query's own that it reads raw");
 ABSL_FLAG(absl::optional<int32_t>, kv_sink, absl::nullopt, "first pages that every query reads raw");
 ABSL_FLAG(std::string, base, "",
-          "model that a fine-tune started from; of eval: whose f32 values to compare with, without it --model's own");
+          "model that a fine-tune started from, of eval: whose f32 values to compare with (without it --model's own): "
+          "a GGUF file, or a Hugging Face folder");
 ABSL_FLAG(std::string, tuned, "", "the fine-tune: a GGUF file, or a Hugging Face folder");
 ABSL_FLAG(std::string, adapter, "", "file of `nibble delta compress`; of `chat`: a name that the daemon knows");
 ABSL_FLAG(std::vector<std::string>, adapters, {"0"}, "fine-tunes that the sequences take in turn, comma-separated");

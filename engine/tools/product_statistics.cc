@@ -4,8 +4,9 @@
 
 namespace nibble::engine {
 
-ProductStatistics::ProductStatistics(int first, int end, simd::Isa isa, WorkerPool& pool)
+ProductStatistics::ProductStatistics(int first, int end, bool with_head, simd::Isa isa, WorkerPool& pool)
     : first_(first),
+      with_head_(with_head),
       layers_(static_cast<size_t>(end - first)),
       backend_(isa, pool, kv::RawFormF16(isa), /*codec=*/nullptr) {}
 
@@ -13,6 +14,10 @@ bool ProductStatistics::OnProduct(const ObservedProduct& observed) {
   if (observed.layer < first() || observed.layer >= end()) return false;
   Add(observed.input, &layer(observed.layer)[static_cast<size_t>(observed.product)]);
   return false;
+}
+
+void ProductStatistics::OnHead(View input) {
+  if (with_head_) Add(input, &head_);
 }
 
 void ProductStatistics::Add(View input, InputMoments* moments) {

@@ -25,12 +25,12 @@ class ProductStatistics : public ProductObserver {
  public:
   using Layer = std::array<InputMoments, 4>;  // by Product
 
-  // Of layers [first, end). `pool` must outlive it.
-  ProductStatistics(int first, int end, simd::Isa isa, WorkerPool& pool);
+  // Of layers [first, end), and of the head where asked for. `pool` must outlive it.
+  ProductStatistics(int first, int end, bool with_head, simd::Isa isa, WorkerPool& pool);
 
   // False: it changes nothing.
   bool OnProduct(const ObservedProduct& observed) override;
-  void OnHead(View input) override { Add(input, &head_); }
+  void OnHead(View input) override;
 
   int first() const { return first_; }
   int end() const { return first_ + static_cast<int>(layers_.size()); }
@@ -41,6 +41,7 @@ class ProductStatistics : public ProductObserver {
   void Add(View input, InputMoments* moments);
 
   const int first_;
+  const bool with_head_;
   std::vector<Layer> layers_;
   InputMoments head_;
   CpuBackend backend_;             // sums of products of columns are a product of matrices

@@ -6,8 +6,10 @@
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/backends/cpu/worker_pool.h"
@@ -54,7 +56,8 @@ class Quantizer {
     for (int first = 0; first < layers; first += at_once) {
       const int end = std::min(layers, first + at_once);
       if (!chunks.empty()) {
-        statistics.emplace(first, end, simd::SupportedIsas().back(), pool_);
+        const bool with_head = Smooths(options_) && end == layers;
+        statistics.emplace(first, end, with_head, simd::SupportedIsas().back(), pool_);
         NIBBLE_RETURN_IF_ERROR(Read(chunks, *statistics));
       }
       for (int layer = first; layer < end; ++layer) {
@@ -72,7 +75,8 @@ class Quantizer {
                  inner = static_cast<double>(config_.intermediate_size);
     const double attention = static_cast<double>(config_.num_heads * config_.head_dim);
     const double bytes = sizeof(float) * (2 * hidden * hidden + attention * attention + inner * inner);
-    return std::max(1, static_cast<int>(static_cast<double>(options_.statistics_bytes) / bytes));
+    const double of_head = Smooths(options_) ? sizeof(float) * hidden * hidden : 0.0;
+    return std::max(1, static_cast<int>((static_cast<double>(options_.statistics_bytes) - of_head) / bytes));
   }
 
   // Runs all chunks through the model while `statistics` watches its layers.
@@ -157,14 +161,19 @@ class Quantizer {
     if (parts.empty()) return absl::OkStatus();
     if (!inputs.empty()) DivideMoments(inputs, absl::MakeSpan(moments->sums));
     if (moments != nullptr && !FactorHessian(moments->size, absl::MakeSpan(moments->sums))) {
-      return absl::FailedPreconditionError(absl::StrCat("layer ", layer, ": the sums of its inputs are not finite"));
+      return BadMoments(absl::StrCat("layer ", layer, ", ", std::string(product.name)));
     }
     for (const std::string_view part : parts) {
       const absl::Span<const float> outputs =
-          part == "ffn_up.weight" ? absl::MakeConstSpan(Of(Product::kDown, scales)) : absl::Span<const float>();
+          part == kUpProjection ? absl::MakeConstSpan(Of(Product::kDown, scales)) : absl::Span<const float>();
       Round(moments, {inputs, outputs}, &FindLayer(layer, part));
     }
     return absl::OkStatus();
+  }
+
+  static absl::Status BadMoments(const std::string& where) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(where, ": the sums of its inputs' products have no Cholesky factor: not finite, or too unequal"));
   }
 
   // `moments`, factored, may be nullptr.
@@ -177,7 +186,7 @@ class Quantizer {
   absl::Status QuantizeOthers(InputMoments* head_moments) {
     if (head_moments != nullptr && Smooths(options_)) NIBBLE_RETURN_IF_ERROR(SmoothHead(*head_moments));
     for (Tensor& tensor : out_.tensors) {
-      const bool matrix = tensor.shape.size() > 1 && !tensor.name.starts_with("blk.");
+      const bool matrix = tensor.name == "token_embd.weight" || tensor.name == "output.weight";
       if (matrix && !HasGroupCodes(tensor)) rounder_.Nearest(Encoding::kQ8_0, {}, &tensor);
     }
     return absl::OkStatus();
@@ -193,7 +202,7 @@ class Quantizer {
     const std::vector<float> scales = ScalesFor({&head}, moments);
     DivideMoments(scales, absl::MakeSpan(moments.sums));
     if (!FactorHessian(moments.size, absl::MakeSpan(moments.sums))) {
-      return absl::FailedPreconditionError("the sums of the head's inputs are not finite");
+      return BadMoments(head.name);
     }
     rounder_.Divide(scales, &Find("output_norm.weight"));
     rounder_.Gptq(Encoding::kQ8_0, moments.sums, {scales, {}}, &head);
@@ -234,10 +243,11 @@ class Quantizer {
 };
 
 absl::Status CheckModel(const ModelConfig& config) {
-  for (const auto& [name, cols] : {std::pair("width", config.hidden_size), {"inner width", config.intermediate_size}}) {
+  for (const LayerProduct& product : LayerProducts()) {
+    const int64_t cols = product.cols(config);
     if (cols % kGroupSize == 0) continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat("the model's ", name, " of ", cols, " is not a multiple of ", kGroupSize));
+    return absl::FailedPreconditionError(absl::StrCat("the model's product ", std::string(product.name), " has ", cols,
+                                                      " inputs, not a multiple of ", kGroupSize));
   }
   return absl::OkStatus();
 }

@@ -5,6 +5,7 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "engine/quant/gptq.h"
+#include "engine/quant/smoothing.h"
 #include "engine/tools/files.h"
 #include "engine/tools/quantize.h"
 #include "engine/tools/terminal.h"
@@ -47,15 +48,18 @@ SafetensorsMetadata ChoicesOf(const OpenedModel& model, const std::optional<std:
   SafetensorsMetadata choices = {{"weights", absl::GetFlag(FLAGS_weights)[0]},
                                  {"activations", absl::GetFlag(FLAGS_activations)[0]},
                                  {"group_size", "32"},
-                                 {"rounding", "nearest"},
+                                 {"rounding", "nearest; codes that fit are kept"},
                                  {"model_sha256", ModelSha256(*model.file.weights)}};
   if (!text.has_value()) return choices;
   choices["calibration_text_sha256"] = Sha256Hex(*text);
   choices["calibration_tokens"] = absl::StrCat(tokens);
   choices["calibration_context"] = absl::StrCat(options.chunks.context);
-  choices["rounding"] = "gptq";
+  choices["rounding"] = Smooths(options) ? "gptq; embedding: nearest; codes of the others that fit are kept"
+                                         : "gptq; embedding and head: nearest; codes that fit are kept";
   choices["gptq_damping"] = absl::StrCat(kGptqDamping);
-  if (Smooths(options)) choices["smoothing"] = "inputs of q|k|v, gate|up, down and the head, alpha 0.5";
+  if (Smooths(options)) {
+    choices["smoothing"] = absl::StrCat("inputs of q|k|v, gate|up, down and the head, alpha ", kSmoothingAlpha);
+  }
   if (options.activations == ActivationMode::kA4) {
     choices["int8_inputs"] = absl::StrCat("1/", options.int8_divisor, " of each product's, those of most energy");
   }

@@ -1,12 +1,14 @@
 #include "engine/tools/tensor_rounder.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <utility>
 
 #include "engine/quant/gptq.h"
 #include "engine/quant/group_blocks.h"
 #include "engine/quant/weight_groups.h"
+#include "kvcache/base/check.h"
 
 namespace nibble::engine {
 namespace {
@@ -24,6 +26,7 @@ void ReadRow(const Tensor& tensor, int64_t row, const FoldedScales& scales, absl
 
 void TensorRounder::Replace(Encoding encoding, const FoldedScales& scales, Tensor* tensor,
                             absl::FunctionRef<void(absl::Span<const float>, std::byte*)> body) {
+  NIBBLE_CHECK(tensor->cols() % kGroupSize == 0 || encoding == Encoding::kF32);
   const Tensor source = *tensor;
   Tensor rounded = source;
   rounded.encoding = encoding;

@@ -15,7 +15,7 @@ absl::Span<const LayerProduct> LayerProducts() {
   static const auto& products = *new std::vector<LayerProduct>{
       {Product::kQkv, "qkv", {"attn_q.weight", "attn_k.weight", "attn_v.weight"}, &Int8Inputs::qkv, HiddenCols},
       {Product::kAttentionOutput, "attn_output", {"attn_output.weight"}, &Int8Inputs::attention_output, AttentionCols},
-      {Product::kGateUp, "gate_up", {"ffn_gate.weight", "ffn_up.weight"}, &Int8Inputs::gate_up, HiddenCols},
+      {Product::kGateUp, "gate_up", {"ffn_gate.weight", kUpProjection}, &Int8Inputs::gate_up, HiddenCols},
       {Product::kDown, "ffn_down", {"ffn_down.weight"}, &Int8Inputs::down, InnerCols},
   };
   return products;

@@ -17,6 +17,9 @@ namespace nibble::engine {
 enum class Product { kQkv, kAttentionOutput, kGateUp, kDown };
 inline constexpr size_t kNumProducts = 4;
 
+// Its rows make what the down projection's inputs are multiplied with: a scale of theirs moves from one to the other.
+inline constexpr std::string_view kUpProjection = "ffn_up.weight";
+
 struct LayerProduct {
   Product product;
   std::string_view name;                // of its lists in quantized files

@@ -19,8 +19,9 @@ constexpr int64_t kRowBlock = 8;
 // Panels that each of several blocks of rows meets while its codes are in the L1 cache.
 constexpr int64_t kPanelsTogether = 4;
 
-// Rows that are enough for a thread to read all weights for them alone; their codes then stay in its own cache.
-constexpr int64_t kRowsPerPart = 64;
+// Rows that are enough for a thread to read all weights for them alone; their codes then stay in its own cache. With
+// many threads the weights would be read too often for fewer: a part then has several threads.
+constexpr int64_t kRowsPerPart = 128;
 
 int64_t Items(int64_t count, int64_t per_item) { return (count + per_item - 1) / per_item; }
 
@@ -166,7 +167,8 @@ void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bi
 CpuBackend::RowRange CpuBackend::PartOf(int64_t rows, int64_t part, int64_t parts) {
   static_assert(kRowBlock == kRowsPerItem);
   const int64_t blocks = Items(rows, kRowBlock);
-  return {part * blocks / parts * kRowBlock, std::min(rows, (part + 1) * blocks / parts * kRowBlock)};
+  return {WorkerPool::BeginOfShare(blocks, part, parts) * kRowBlock,
+          std::min(rows, WorkerPool::BeginOfShare(blocks, part + 1, parts) * kRowBlock)};
 }
 
 void CpuBackend::MultiplyPart(const Product& product, RowRange rows, int64_t first_panel, int64_t end_panel) {

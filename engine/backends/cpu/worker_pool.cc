@@ -1,6 +1,5 @@
 #include "engine/backends/cpu/worker_pool.h"
 
-#include <algorithm>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
@@ -55,8 +54,8 @@ void WorkerPool::Share(int64_t count, Handing handing, const void* context, Func
   context_ = context;
   handing_ = handing;
   for (int thread = 0; thread < threads(); ++thread) {
-    shares_[thread].next.store(thread * count / threads(), std::memory_order_relaxed);
-    shares_[thread].end = (thread + 1) * count / threads();
+    shares_[thread].next.store(BeginOfShare(count, thread, threads()), std::memory_order_relaxed);
+    shares_[thread].end = BeginOfShare(count, thread + 1, threads());
   }
   busy_.store(static_cast<int32_t>(workers_.size()), std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);

@@ -24,6 +24,11 @@ class WorkerPool {
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
+  // The first item of the `share`-th of equal shares; the first shares are the larger ones.
+  static int64_t BeginOfShare(int64_t count, int64_t share, int64_t shares) {
+    return (share * count + shares - 1) / shares;
+  }
+
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls body(i, thread) for i in [0, count), thread in [0, threads()); returns when all are done. Thread t begins
@@ -71,7 +76,7 @@ class WorkerPool {
   void WorkOn(ItemShare& share, int thread);
   void WorkerMain(int thread);
 
-  // The current loop: written by Run before generation_ moves, read by workers after they see it move.
+  // The current loop: written by Share before generation_ moves, read by workers after they see it move.
   Function function_ = nullptr;
   const void* context_ = nullptr;
   Handing handing_ = Handing::kOneByOne;

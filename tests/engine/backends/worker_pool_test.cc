@@ -85,17 +85,35 @@ TEST(WorkerPool, EveryThreadBeginsWithItsOwnShare) {
   EXPECT_EQ(first_of, (std::vector<int64_t>{0, 10, 20, 30}));
 }
 
+// Without that the loop would not end: whoever has the first item of the second share waits for all others.
 TEST(WorkerPool, AThreadThatIsThroughTakesFromTheOthers) {
   WorkerPool pool(2);
   std::latch rest(39);
-  std::vector<int> thread_of(40);
-  pool.ParallelFor(40, [&](int64_t i, int thread) {
-    thread_of[i] = thread;
-    i == 20 ? rest.wait() : rest.count_down();  // whoever has the first of the second share waits for all others
+  pool.ParallelFor(40, [&](int64_t i, int) {
+    if (i == 20) {
+      rest.wait();
+    } else {
+      rest.count_down();
+    }
   });
-  bool taken = false;
-  for (int i = 0; i < 40; ++i) taken |= thread_of[i] != i / 20;
-  EXPECT_TRUE(taken);
+  EXPECT_TRUE(rest.try_wait());
+}
+
+TEST(WorkerPool, TheFirstSharesAreTheLargerOnes) {
+  for (int64_t count : {0, 1, 2, 7, 1000}) {
+    for (int64_t shares : {1, 2, 3, 8}) {
+      EXPECT_EQ(WorkerPool::BeginOfShare(count, 0, shares), 0);
+      EXPECT_EQ(WorkerPool::BeginOfShare(count, shares, shares), count);
+      const int64_t first = WorkerPool::BeginOfShare(count, 1, shares);
+      EXPECT_EQ(first, (count + shares - 1) / shares);
+      for (int64_t share = 1; share < shares; ++share) {
+        const int64_t size =
+            WorkerPool::BeginOfShare(count, share + 1, shares) - WorkerPool::BeginOfShare(count, share, shares);
+        EXPECT_GE(size, first - 1);
+        EXPECT_LE(size, first);
+      }
+    }
+  }
 }
 
 TEST(WorkerPool, WakesAfterSleep) {

@@ -1,9 +1,10 @@
 #include "engine/quant/smoothing.h"
 
 #include <cmath>
-#include <cstring>
+#include <cstddef>
 #include <limits>
 #include <random>
+#include <vector>
 
 #include "engine/quant/weight_groups.h"
 #include "gmock/gmock.h"
@@ -75,10 +76,14 @@ TEST(Smoothing, EnergiesAreSumsOverAllRows) {
 
 TEST(Smoothing, InputsAndWeightsBecomeEquallyLarge) {
   const std::vector<double> inputs = {16, 1, 4, 1}, weights = {1, 1, 4, 16};
-  const std::vector<float> scales = SmoothingScales(inputs, weights);
-  for (size_t c = 0; c < scales.size(); ++c) {
-    const double squared = double{scales[c]} * double{scales[c]};
-    EXPECT_NEAR(inputs[c] / squared, weights[c] * squared, 1e-5);
+  for (const double more : {1.0, 1e6}) {  // a longer text changes nothing
+    std::vector<double> energies = inputs;
+    for (double& energy : energies) energy *= more;
+    const std::vector<float> scales = SmoothingScales(energies, weights);
+    for (size_t c = 0; c < scales.size(); ++c) {
+      const double squared = double{scales[c]} * double{scales[c]};
+      EXPECT_NEAR(inputs[c] / squared, weights[c] * squared, 1e-5);
+    }
   }
 }
 

@@ -65,6 +65,7 @@ TEST(Commands, WrongUsageExitsWithTwoAndOneLine) {
       {"eval", "--model", kModel, "--text", kModel, "--prefill=1"},
       {"eval", "--model", kModel, "--text", kModel, "--base=/nonexistent/model"},
       {"eval", "--model", kModel, "--text", kModel, "--base", TinyModelPath("tiny-gemma3-q8_0")},
+      {"eval", "--model", kModel, "--text", kModel, "--base", kModel, "--retrieval=128"},
       {"eval", "extra"},
       {"generate", "--model", kModel},
       {"generate", "--model", kModel, "--prompt=a", "--prompt-file=b"},

@@ -103,6 +103,10 @@ TEST(Eval, ABaseIsTheReference) {
   }
   EXPECT_GT((*far)[0].kl_divergence, 0.01);
   OpenedModel larger = OpenTinyModel("tiny-llama-f32");
+  larger.file.config.context_length = 100;
+  options.base = &larger;
+  EXPECT_THAT(Evaluate(model, SomeIds(256), options, NoProgress),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the base's context is 100")));
   ++larger.file.config.vocab_size;
   options.base = &larger;
   EXPECT_THAT(Evaluate(model, SomeIds(256), options, NoProgress),
@@ -135,12 +139,17 @@ TEST(Eval, RefusesWhatCannotBeRun) {
   EXPECT_THAT(evaluate(32, 0), StatusIs(refused, HasSubstr("--chunks=0")));
 }
 
+TEST(Eval, JsonNamesTheBase) {
+  EXPECT_EQ(nlohmann::json::parse(EvalJson("m.safetensors", "m.gguf", {}))["base"], "m.gguf");
+  EXPECT_FALSE(nlohmann::json::parse(EvalJson("m.safetensors", "", {})).contains("base"));
+}
+
 TEST(Eval, JsonHasTheKeysOfTheContract) {
   EvalRow row;
   row.mode = {"w8", "a8", "f16"};
   row.kv_bits = 16;
   row.tokens = 12;
-  const auto json = nlohmann::json::parse(EvalJson("m.gguf", {row}));
+  const auto json = nlohmann::json::parse(EvalJson("m.gguf", "", {row}));
   EXPECT_EQ(json["model"], "m.gguf");
   for (const char* key :
        {"weights", "activations", "kv", "kv_bits", "ppl", "kld", "top1", "logits_sha256", "tokens", "seconds"}) {

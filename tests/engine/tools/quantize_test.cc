@@ -7,6 +7,7 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/reflection.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "engine/quant/weight_groups.h"
 #include "engine/tools/eval.h"
@@ -40,7 +41,7 @@ const Tensor& Find(const QuantizedWeights& weights, const std::string& name) {
   return *std::find_if(weights.tensors.begin(), weights.tensors.end(), [&](const Tensor& t) { return t.name == name; });
 }
 
-// Everything but the norms, one after another.
+// Everything, one after another.
 std::string BytesOf(const QuantizedWeights& weights) {
   std::string bytes;
   for (const Tensor& tensor : weights.tensors) {
@@ -164,6 +165,67 @@ TEST_P(SmoothedArchitectures, AreTheSameModelWithOtherNorms) {
   EXPECT_LT((*rows)[1].kl_divergence, 5e-3);
 }
 
+// The file of tiny-llama-f32 with one input of q|k|v and of gate|up made `times` as large, and the weights that it
+// meets as much smaller: the same model, hard to round.
+std::string WithLargeInputs(float times) {
+  const std::shared_ptr<const MappedFile> file = *MappedFile::Open(TinyModelPath("tiny-llama-f32"));
+  std::string bytes(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
+  const auto whole = absl::MakeConstSpan(reinterpret_cast<const std::byte*>(bytes.data()), bytes.size());
+  const ModelFile model = *ParseModelFile(whole, nullptr);
+  constexpr int64_t kInput = 5;
+  const auto scale = [&](int64_t layer, const std::string& name, float by) {
+    const Tensor& tensor = *model.weights->Find(absl::StrCat("blk.", layer, ".", name));
+    auto* values = reinterpret_cast<float*>(bytes.data() + (tensor.data.data() - whole.data()));
+    for (int64_t row = 0; row < tensor.rows(); ++row) values[row * tensor.cols() + kInput] *= by;
+  };
+  for (int64_t layer = 0; layer < model.config.num_layers; ++layer) {
+    for (const char* norm : {"attn_norm.weight", "ffn_norm.weight"}) scale(layer, norm, times);
+    for (const char* matrix : {"attn_q.weight", "attn_k.weight", "attn_v.weight", "ffn_gate.weight", "ffn_up.weight"}) {
+      scale(layer, matrix, 1 / times);
+    }
+  }
+  return bytes;
+}
+
+TEST(Quantize, SmoothingMakesGoodWhatLargeInputsCost) {
+  const std::string source = WithLargeInputs(100.0f);
+  OpenedModel model;
+  model.file =
+      *ParseModelFile(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(source.data()), source.size()), nullptr);
+  model.tokenizer = *Tokenizer::Create(model.file.tokenizer);
+  std::vector<double> divergences;
+  for (const std::vector<int32_t>& ids : {std::vector<int32_t>(), SomeIds(700)}) {
+    const QuantizedWeights weights = Quantize(model, ids, Options(WeightMode::kW8, ActivationMode::kA8));
+    std::string bytes;
+    const OpenedModel quantized = Reopened("tiny-llama-f32", weights, &bytes);
+    EvalOptions options;
+    options.chunks = {200, 2};
+    options.base = &model;
+    options.modes = {{"file", "a8", "f16"}};
+    const auto rows = Evaluate(quantized, SomeIds(500), options, [](int64_t, int64_t) {});
+    ASSERT_THAT(rows, IsOk());
+    divergences.push_back((*rows)[0].kl_divergence);
+  }
+  EXPECT_LT(divergences[1], 0.3 * divergences[0]);
+}
+
+TEST(Quantize, W8A4KeepsInputsAndNorms) {
+  const OpenedModel model = OpenTinyModel("tiny-llama-f32");
+  const QuantizedWeights weights = Quantize(model, SomeIds(700), Options(WeightMode::kW8, ActivationMode::kA4));
+  EXPECT_EQ(weights.int8_inputs.size(), static_cast<size_t>(model.file.config.num_layers));
+  EXPECT_EQ(weights.tensors.size(), model.file.weights->tensors().size());
+  EXPECT_EQ(Find(weights, "blk.0.attn_norm.weight").data.data(),
+            model.file.weights->Find("blk.0.attn_norm.weight")->data.data());
+  EXPECT_EQ(Find(weights, "blk.1.ffn_down.weight").encoding, Encoding::kQ8_0);
+}
+
+TEST(Quantize, AProductWhoseInputsFillNoGroupIsRefused) {
+  OpenedModel model = OpenTinyModel("tiny-llama-f32");
+  model.file.config.head_dim = 20;
+  EXPECT_THAT(QuantizeWeights(model, {}, Options(WeightMode::kW8, ActivationMode::kA8), NoProgress),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("attn_output has")));
+}
+
 INSTANTIATE_TEST_SUITE_P(All, SmoothedArchitectures,
                          testing::Values("tiny-llama-f32", "tiny-llama-quantized", "tiny-mistral-f16",
                                          "tiny-qwen2-bf16", "tiny-qwen3-f16", "tiny-gemma3-q8_0"),
@@ -196,7 +258,7 @@ TEST(Quantize, TextsThatDoNotFitAreRefused) {
 
 TEST(ProductStatistics, OfTheHeadAreKeptWhateverTheLayers) {
   WorkerPool pool(1);
-  ProductStatistics statistics(1, 2, simd::SupportedIsas().back(), pool);
+  ProductStatistics statistics(1, 2, /*with_head=*/true, simd::SupportedIsas().back(), pool);
   std::vector<float> x = {1, 2};
   statistics.OnHead({x.data(), 1, 2});
   EXPECT_THAT(statistics.head().sums, testing::ElementsAre(1.0f, 2.0f, 2.0f, 4.0f));
@@ -204,7 +266,7 @@ TEST(ProductStatistics, OfTheHeadAreKeptWhateverTheLayers) {
 
 TEST(ProductStatistics, AreTheSumsOverAllRowsOfTheWatchedLayers) {
   WorkerPool pool(1);
-  ProductStatistics statistics(1, 2, simd::SupportedIsas().back(), pool);
+  ProductStatistics statistics(1, 2, /*with_head=*/false, simd::SupportedIsas().back(), pool);
   std::vector<float> x = {1, 2, 3, -4, 0.5f, 6};
   EXPECT_FALSE(statistics.OnProduct({0, Product::kDown, {}, {x.data(), 3, 2}}));
   EXPECT_FALSE(statistics.OnProduct({1, Product::kDown, {}, {x.data(), 3, 2}}));
@@ -214,6 +276,8 @@ TEST(ProductStatistics, AreTheSumsOverAllRowsOfTheWatchedLayers) {
   EXPECT_THAT(moments.sums, testing::ElementsAre(11.25f, -5.0f, -5.0f, 60.0f));
   EXPECT_EQ(moments.energy(1), 60.0f);
   EXPECT_EQ(statistics.layer(1)[0].size, 0) << "nothing was shown";
+  statistics.OnHead({x.data(), 3, 2});
+  EXPECT_EQ(statistics.head().size, 0) << "nothing was asked for";
 }
 
 }  // namespace
