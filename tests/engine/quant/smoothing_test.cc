@@ -100,7 +100,7 @@ TEST(Smoothing, InputsMuchLargerThanTheirGroupCostLessAfterwards) {
 }
 
 TEST(Smoothing, ScalesAreFiniteWhateverTheSums) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity(), kNan = std::nan("");
+  constexpr double kInfinity = std::numeric_limits<double>::infinity(), kNan = std::numeric_limits<double>::quiet_NaN();
   for (const std::vector<double>& inputs : {std::vector<double>{0, 0, 0}, {0, 1, 1e300}, {kNan, 1, kInfinity}}) {
     for (const std::vector<double>& weights : {std::vector<double>{0, 0, 0}, {1e-300, 0, 4}, {1, kInfinity, kNan}}) {
       for (const float scale : SmoothingScales(inputs, weights)) {
