@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Makes a text to calibrate KV codecs on: prose, source code and dialogue in turn, as a daemon for everybody meets them.
+"""Makes a text to calibrate KV codecs on: prose, source code, dialogue and dialogue in other languages in turn, as a daemon
+for everybody meets them.
 
 usage: kv_calibration_text.py --model F.gguf --prose F.txt [--skip-bytes 160000] --out F.txt
 
 Prose is what --prose holds after its first --skip-bytes (which stay for scoring). Code is every other module of Python's
 own library (the others stay for scoring). Dialogue is what the model itself answers to the questions below, by
-`nibble generate`. Pieces of 6 KB of prose, 4 KB of code and 3 KB of dialogue alternate, so that a chunk of 2048
-tokens holds about one of each. The same inputs make the same text.
+`nibble generate`, in English and in eight other languages; German is not among them, so that it can be scored. Pieces of
+5 KB of prose, 3.5 KB of code and 2.5 KB of each kind of dialogue alternate, so that a chunk of 2048 tokens holds about one
+of each. The same inputs make the same text.
 """
 import argparse
 import json
@@ -27,8 +29,19 @@ QUESTIONS = (
     "Tell me a joke about engineers, then explain it.", "Translate 'Where is the library?' into Spanish and French.",
     "How does a bicycle stay upright?", "Write a polite letter that complains about a broken washing machine.",
 )
+OTHER_QUESTIONS = (
+    "Explique por qué el cielo es azul.", "Comment faire cuire un œuf à la coque ?",
+    "Quali sono le cause della prima guerra mondiale?", "Como posso dormir melhor?",
+    "Wat is het verschil tussen een virus en een bacterie?",
+    "Napisz krótką wiadomość do szefa, że pociąg się spóźni.", "Почему велосипед не падает?",
+    "Bana bir hash tablosunun ne olduğunu açıkla.", "Resuma la historia de Romeo y Julieta.",
+    "Planifie une journée à Lisbonne pour une famille avec deux enfants.", "È meglio affittare o comprare una casa?",
+    "Escreva uma carta educada sobre uma máquina de lavar quebrada.",
+    "Vertel een grap over ingenieurs en leg hem uit.", "Podaj trzy pomysły na prezent dla ojca.",
+    "Расскажи кратко историю Москвы.", "İyi uyumak için ne yapmalıyım?",
+)
 ANSWER_TOKENS = 320
-PIECES = (6000, 4000, 3000)  # bytes of prose, code and dialogue
+PIECES = (5000, 3500, 2500, 2500)  # characters of prose, code, dialogue and dialogue in other languages
 
 
 def modules(scored):
@@ -41,11 +54,11 @@ def generate(model, *flags):
     return subprocess.run([NIBBLE, "generate", "--model", model, *flags, "--json", "-"], capture_output=True, text=True)
 
 
-def dialogue(model):
+def dialogue(model, questions):
     """A base model, which has no chat template, is given the beginning of a dialogue instead."""
-    chats = generate(model, "--chat", "--prompt", QUESTIONS[0], "--max-tokens", "1").returncode == 0
+    chats = generate(model, "--chat", "--prompt", questions[0], "--max-tokens", "1").returncode == 0
     turns = []
-    for seed, question in enumerate(QUESTIONS):
+    for seed, question in enumerate(questions):
         prompt = ("--chat", "--prompt", question) if chats else ("--prompt", f"User: {question}\nAssistant:")
         run = generate(model, *prompt, "--max-tokens", str(ANSWER_TOKENS), "--temperature", "0.8", "--seed", str(seed))
         run.check_returncode()
@@ -66,7 +79,7 @@ def mix(sources):
 
 def calibration_text(model, prose, skip_bytes):
     text = pathlib.Path(prose).read_bytes()[skip_bytes:].decode("utf-8", errors="ignore")
-    return mix((text, modules(scored=False), dialogue(model)))
+    return mix((text, modules(scored=False), dialogue(model, QUESTIONS), dialogue(model, OTHER_QUESTIONS)))
 
 
 def main():
