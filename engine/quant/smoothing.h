@@ -1,10 +1,9 @@
 // Scales that move what is large in a product's inputs into its weights, where both are rounded to 8 bits: SmoothQuant
-// (arXiv 2211.10438, section 4). An input c is divided by its scale, the weights that meet it are
-// multiplied by it; what makes the input does the division, so that it costs nothing at run time.
+// (arXiv 2211.10438, section 4). An input c is divided by its scale, the weights that meet it are multiplied by it;
+// what makes the input does the division, so that it costs nothing at run time.
 #ifndef NIBBLE_ENGINE_QUANT_SMOOTHING_H_
 #define NIBBLE_ENGINE_QUANT_SMOOTHING_H_
 
-#include <cstdint>
 #include <vector>
 
 #include "absl/types/span.h"

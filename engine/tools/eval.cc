@@ -1,7 +1,6 @@
 #include "engine/tools/eval.h"
 
-#include <algorithm>
-#include <memory>
+#include <cstddef>
 
 #include "absl/strings/str_cat.h"
 #include "engine/tools/side_by_side.h"
@@ -10,31 +9,26 @@
 namespace nibble::engine {
 namespace {
 
-// The reference is the first; where it is the model's own it may be a row too.
+// The model's reader in that mode, or nullptr. The first is the reference, and of a base where there is one.
+const SideBySide::Reader* FindReader(const SideBySide& readers, const EvalOptions& options, const RunMode& mode) {
+  for (size_t i = options.base == nullptr ? 0 : 1; i < readers.readers().size(); ++i) {
+    if (readers.readers()[i]->mode == mode) return readers.readers()[i].get();
+  }
+  return nullptr;
+}
+
 absl::Status AddModes(const OpenedModel& model, const EvalOptions& options, SideBySide* readers) {
   NIBBLE_RETURN_IF_ERROR(readers->Add(options.base == nullptr ? model : *options.base, ReferenceMode()));
-  std::vector<RunMode> modes;
-  if (options.base == nullptr) modes.push_back(ReferenceMode());
   for (const RunMode& mode : options.modes) {
-    if (std::find(modes.begin(), modes.end(), mode) != modes.end()) continue;
-    modes.push_back(mode);
-    NIBBLE_RETURN_IF_ERROR(readers->Add(model, mode));
+    if (FindReader(*readers, options, mode) == nullptr) NIBBLE_RETURN_IF_ERROR(readers->Add(model, mode));
   }
   return absl::OkStatus();
 }
 
-EvalRow RowOf(const RunMode& mode, absl::Span<const std::unique_ptr<SideBySide::Reader>> readers) {
-  const SideBySide::Reader& reader = **std::find_if(readers.begin(), readers.end(),
-                                                    [&mode](const auto& candidate) { return candidate->mode == mode; });
+EvalRow RowOf(const SideBySide::Reader& reader) {
   const Fidelity& fidelity = reader.fidelity;
-  return {mode,
-          reader.engine->kv_bits(),
-          fidelity.perplexity(),
-          fidelity.kl_divergence(),
-          fidelity.top1(),
-          fidelity.LogitsSha256(),
-          fidelity.tokens(),
-          reader.seconds};
+  return {reader.mode,     reader.engine->kv_bits(), fidelity.perplexity(), fidelity.kl_divergence(),
+          fidelity.top1(), fidelity.LogitsSha256(),  fidelity.tokens(),     reader.seconds};
 }
 
 absl::Status CheckOptions(const OpenedModel& model, const EvalOptions& options) {
@@ -67,10 +61,8 @@ absl::StatusOr<std::vector<EvalRow>> Evaluate(const OpenedModel& model, absl::Sp
   for (const std::vector<int32_t>& chunk : chunks) {
     NIBBLE_RETURN_IF_ERROR(readers.RunChunk(chunk, [&] { progress(++done, all); }));
   }
-  const absl::Span<const std::unique_ptr<SideBySide::Reader>> run =
-      absl::MakeConstSpan(readers.readers()).subspan(options.base == nullptr ? 0 : 1);
   std::vector<EvalRow> rows;
-  for (const RunMode& mode : options.modes) rows.push_back(RowOf(mode, run));
+  for (const RunMode& mode : options.modes) rows.push_back(RowOf(*FindReader(readers, options, mode)));
   return rows;
 }
 

@@ -71,12 +71,13 @@ class Quantizer {
 
  private:
   int LayersAtOnce() const {
-    const double hidden = static_cast<double>(config_.hidden_size),
-                 inner = static_cast<double>(config_.intermediate_size);
-    const double attention = static_cast<double>(config_.num_heads * config_.head_dim);
-    const double bytes = sizeof(float) * (2 * hidden * hidden + attention * attention + inner * inner);
-    const double of_head = Smooths(options_) ? sizeof(float) * hidden * hidden : 0.0;
-    return std::max(1, static_cast<int>((static_cast<double>(options_.statistics_bytes) - of_head) / bytes));
+    const auto bytes_of = [](int64_t inputs) {
+      return sizeof(float) * static_cast<double>(inputs) * static_cast<double>(inputs);
+    };
+    double of_layer = 0.0;
+    for (const LayerProduct& product : LayerProducts()) of_layer += bytes_of(product.cols(config_));
+    const double of_head = Smooths(options_) ? bytes_of(config_.hidden_size) : 0.0;
+    return std::max(1, static_cast<int>((static_cast<double>(options_.statistics_bytes) - of_head) / of_layer));
   }
 
   // Runs all chunks through the model while `statistics` watches its layers.
@@ -159,9 +160,9 @@ class Quantizer {
       if (!inputs.empty() || NeedsRounding(FindLayer(layer, part))) parts.push_back(part);
     }
     if (parts.empty()) return absl::OkStatus();
-    if (!inputs.empty()) DivideMoments(inputs, absl::MakeSpan(moments->sums));
-    if (moments != nullptr && !FactorHessian(moments->size, absl::MakeSpan(moments->sums))) {
-      return BadMoments(absl::StrCat("layer ", layer, ", ", std::string(product.name)));
+    if (moments != nullptr) {
+      NIBBLE_RETURN_IF_ERROR(
+          FactorScaled(absl::StrCat("layer ", layer, ", ", std::string(product.name)), inputs, moments));
     }
     for (const std::string_view part : parts) {
       const absl::Span<const float> outputs =
@@ -171,7 +172,11 @@ class Quantizer {
     return absl::OkStatus();
   }
 
-  static absl::Status BadMoments(const std::string& where) {
+  // `moments` become those of inputs divided by `scales`, where there are any, and then their factor.
+  static absl::Status FactorScaled(const std::string& where, absl::Span<const float> scales, InputMoments* moments) {
+    const absl::Span<float> sums = absl::MakeSpan(moments->sums);
+    if (!scales.empty()) DivideMoments(scales, sums);
+    if (FactorHessian(moments->size, sums)) return absl::OkStatus();
     return absl::FailedPreconditionError(
         absl::StrCat(where, ": the sums of its inputs' products have no Cholesky factor: not finite, or too unequal"));
   }
@@ -200,10 +205,7 @@ class Quantizer {
     }
     Tensor& head = Find("output.weight");
     const std::vector<float> scales = ScalesFor({&head}, moments);
-    DivideMoments(scales, absl::MakeSpan(moments.sums));
-    if (!FactorHessian(moments.size, absl::MakeSpan(moments.sums))) {
-      return BadMoments(head.name);
-    }
+    NIBBLE_RETURN_IF_ERROR(FactorScaled(head.name, scales, &moments));
     rounder_.Divide(scales, &Find("output_norm.weight"));
     rounder_.Gptq(Encoding::kQ8_0, moments.sums, {scales, {}}, &head);
     return absl::OkStatus();

@@ -25,8 +25,8 @@ struct QuantizeOptions {
 };
 
 struct QuantizedWeights {
-  std::vector<Tensor>
-      tensors;  // all of the model's, and a smoothed head that was tied; data in `rounded` or still in the model file
+  // All of the model's, and a smoothed head that was tied; data in `rounded` or still in the model file.
+  std::vector<Tensor> tensors;
   std::deque<std::vector<std::byte>> rounded;
   std::vector<Int8Inputs> int8_inputs;  // [layers], or empty
   int64_t tokens = 0;                   // of the text that were run
@@ -40,7 +40,7 @@ inline bool Smooths(const QuantizeOptions& options) {
 
 // Matrices of the layers become Q4_1 (kW4) or Q8_0 (kW8), the others Q8_0 wherever they have more than 8 bits. What a
 // file has in groups of as few bits is not rounded again, unless its inputs are smoothed. `ids`, of the calibration
-// text, may be empty:  then weights are rounded to the nearest, no input is chosen and none smoothed; otherwise weights
+// text, may be empty: then weights are rounded to the nearest, no input is chosen and none smoothed; otherwise weights
 // of the layers, and of a smoothed head, are rounded by engine/quant/gptq.h.
 //
 // A function of the model, the ids and the options. INVALID_ARGUMENT for a text or a context that is too short or more

@@ -26,7 +26,7 @@ void ReadRow(const Tensor& tensor, int64_t row, const FoldedScales& scales, absl
 
 void TensorRounder::Replace(Encoding encoding, const FoldedScales& scales, Tensor* tensor,
                             absl::FunctionRef<void(absl::Span<const float>, std::byte*)> body) {
-  NIBBLE_CHECK(tensor->cols() % kGroupSize == 0 || encoding == Encoding::kF32);
+  NIBBLE_CHECK(tensor->cols() % kGroupSize == 0);
   const Tensor source = *tensor;
   Tensor rounded = source;
   rounded.encoding = encoding;

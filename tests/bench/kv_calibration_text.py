@@ -54,9 +54,12 @@ def generate(model, *flags):
     return subprocess.run([NIBBLE, "generate", "--model", model, *flags, "--json", "-"], capture_output=True, text=True)
 
 
-def dialogue(model, questions):
+def has_chat_template(model):
+    return generate(model, "--chat", "--prompt", QUESTIONS[0], "--max-tokens", "1").returncode == 0
+
+
+def dialogue(model, chats, questions):
     """A base model, which has no chat template, is given the beginning of a dialogue instead."""
-    chats = generate(model, "--chat", "--prompt", questions[0], "--max-tokens", "1").returncode == 0
     turns = []
     for seed, question in enumerate(questions):
         prompt = ("--chat", "--prompt", question) if chats else ("--prompt", f"User: {question}\nAssistant:")
@@ -79,7 +82,9 @@ def mix(sources):
 
 def calibration_text(model, prose, skip_bytes):
     text = pathlib.Path(prose).read_bytes()[skip_bytes:].decode("utf-8", errors="ignore")
-    return mix((text, modules(scored=False), dialogue(model, QUESTIONS), dialogue(model, OTHER_QUESTIONS)))
+    chats = has_chat_template(model)
+    dialogues = [dialogue(model, chats, questions) for questions in (QUESTIONS, OTHER_QUESTIONS)]
+    return mix((text, modules(scored=False), *dialogues))
 
 
 def main():

@@ -105,6 +105,14 @@ std::vector<uint32_t> Bits(const std::vector<float>& values) {
   return bits;
 }
 
+// What a row runs with by itself.
+std::vector<Stretch> Alone(const std::vector<Stretch>& runs, int64_t row) {
+  for (const Stretch& run : runs) {
+    if (row >= run.first_row && row < run.first_row + run.num_rows) return {{0, 1, run.fine_tune}};
+  }
+  return {};
+}
+
 TEST(DeltaProduct, AddsWhatTheDefinitionSays) {
   const Fixture fixture;
   for (size_t fine_tune = 0; fine_tune < 2; ++fine_tune) {
@@ -128,11 +136,9 @@ TEST(DeltaProduct, ARowHasTheSameBitsOnEveryTargetAndInAnyCompany) {
   for (const simd::Isa isa : simd::SupportedIsas()) {
     EXPECT_EQ(Bits(Multiply(fixture, isa, fixture.x, runs)), Bits(batch)) << simd::Name(isa);
     for (int64_t row = 0; row < 30; ++row) {
-      std::vector<Stretch> own;
-      for (const Stretch& run : runs) {
-        if (row >= run.first_row && row < run.first_row + run.num_rows) own = {{0, 1, run.fine_tune}};
-      }
-      EXPECT_EQ(Bits(Multiply(fixture, isa, RowOf(fixture.x, row, kCols), own)), Bits(RowOf(batch, row, 53))) << row;
+      EXPECT_EQ(Bits(Multiply(fixture, isa, RowOf(fixture.x, row, kCols), Alone(runs, row))),
+                Bits(RowOf(batch, row, 53)))
+          << row;
     }
   }
 }
@@ -146,11 +152,7 @@ TEST(DeltaProduct, AStretchMayLieInThePartsOfTwoThreads) {
   for (int i = 0; i < 5; ++i) x.insert(x.end(), fixture.x.begin(), fixture.x.end());
   const std::vector<float> batch = Multiply(fixture, isa, x, runs);
   for (int64_t row = 0; row < 150; ++row) {
-    std::vector<Stretch> own;
-    for (const Stretch& run : runs) {
-      if (row >= run.first_row && row < run.first_row + run.num_rows) own = {{0, 1, run.fine_tune}};
-    }
-    EXPECT_EQ(Bits(Multiply(fixture, isa, RowOf(x, row, kCols), own)), Bits(RowOf(batch, row, 53))) << row;
+    EXPECT_EQ(Bits(Multiply(fixture, isa, RowOf(x, row, kCols), Alone(runs, row))), Bits(RowOf(batch, row, 53))) << row;
   }
 }
 

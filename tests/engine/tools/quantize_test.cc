@@ -72,15 +72,20 @@ TEST(Quantize, W4A4RoundsTheLayersAndChoosesInputs) {
   }
 }
 
+// The bytes must outlive it.
+OpenedModel OpenBytes(const std::string& bytes) {
+  OpenedModel model;
+  model.file =
+      *ParseModelFile(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()), nullptr);
+  model.tokenizer = *Tokenizer::Create(model.file.tokenizer);
+  return model;
+}
+
 // The model in the file that would be made of it; the bytes must outlive it.
 OpenedModel Reopened(const std::string& name, const QuantizedWeights& weights, std::string* bytes) {
   const std::shared_ptr<const MappedFile> source = *MappedFile::Open(TinyModelPath(name));
   *bytes = SerializeQuantized({{}, source->bytes(), weights.tensors, weights.int8_inputs});
-  OpenedModel quantized;
-  quantized.file =
-      *ParseModelFile(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(bytes->data()), bytes->size()), nullptr);
-  quantized.tokenizer = *Tokenizer::Create(quantized.file.tokenizer);
-  return quantized;
+  return OpenBytes(*bytes);
 }
 
 TEST(Quantize, TheFileRunsAsTheModelDoes) {
@@ -170,18 +175,18 @@ TEST_P(SmoothedArchitectures, AreTheSameModelWithOtherNorms) {
 std::string WithLargeInputs(float times) {
   const std::shared_ptr<const MappedFile> file = *MappedFile::Open(TinyModelPath("tiny-llama-f32"));
   std::string bytes(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
-  const auto whole = absl::MakeConstSpan(reinterpret_cast<const std::byte*>(bytes.data()), bytes.size());
-  const ModelFile model = *ParseModelFile(whole, nullptr);
+  const ModelFile model = OpenBytes(bytes).file;
   constexpr int64_t kInput = 5;
-  const auto scale = [&](int64_t layer, const std::string& name, float by) {
-    const Tensor& tensor = *model.weights->Find(absl::StrCat("blk.", layer, ".", name));
-    auto* values = reinterpret_cast<float*>(bytes.data() + (tensor.data.data() - whole.data()));
+  const auto scale = [&](int64_t layer, std::string_view name, float by) {
+    const Tensor& tensor = *model.weights->Find(absl::StrCat("blk.", layer, ".", std::string(name)));
+    const auto offset = reinterpret_cast<const char*>(tensor.data.data()) - bytes.data();
+    auto* values = reinterpret_cast<float*>(bytes.data() + offset);
     for (int64_t row = 0; row < tensor.rows(); ++row) values[row * tensor.cols() + kInput] *= by;
   };
   for (int64_t layer = 0; layer < model.config.num_layers; ++layer) {
     for (const char* norm : {"attn_norm.weight", "ffn_norm.weight"}) scale(layer, norm, times);
-    for (const char* matrix : {"attn_q.weight", "attn_k.weight", "attn_v.weight", "ffn_gate.weight", "ffn_up.weight"}) {
-      scale(layer, matrix, 1 / times);
+    for (const Product product : {Product::kQkv, Product::kGateUp}) {
+      for (const std::string_view matrix : RowOf(product).parts) scale(layer, matrix, 1 / times);
     }
   }
   return bytes;
@@ -189,10 +194,7 @@ std::string WithLargeInputs(float times) {
 
 TEST(Quantize, SmoothingMakesGoodWhatLargeInputsCost) {
   const std::string source = WithLargeInputs(100.0f);
-  OpenedModel model;
-  model.file =
-      *ParseModelFile(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(source.data()), source.size()), nullptr);
-  model.tokenizer = *Tokenizer::Create(model.file.tokenizer);
+  const OpenedModel model = OpenBytes(source);
   std::vector<double> divergences;
   for (const std::vector<int32_t>& ids : {std::vector<int32_t>(), SomeIds(700)}) {
     const QuantizedWeights weights = Quantize(model, ids, Options(WeightMode::kW8, ActivationMode::kA8));
