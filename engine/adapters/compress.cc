@@ -102,6 +102,7 @@ absl::StatusOr<CodeDelta> CompressCodes(const Tensor& base, const Tensor& tuned)
 
 absl::Status CheckSameTensors(const WeightSource& base, const WeightSource& tuned) {
   for (const Tensor& tensor : base.tensors()) {
+    NIBBLE_RETURN_IF_ERROR(CheckNotRotated(tensor));
     const Tensor* const other = tuned.Find(tensor.name);
     const std::string subject = "tensor " + Quoted(tensor.name);
     if (other == nullptr) return absl::FailedPreconditionError(subject + " is in the base alone");

@@ -119,6 +119,7 @@ SafetensorsTensor TensorOf(const std::string& name, SafetensorsType type, std::v
 absl::StatusOr<const Tensor*> BaseTensor(const WeightSource& base, const std::string& name, int64_t rows) {
   const Tensor* const tensor = base.Find(name);
   if (tensor == nullptr) return absl::FailedPreconditionError("tensor " + Quoted(name) + " is not in the base");
+  NIBBLE_RETURN_IF_ERROR(CheckNotRotated(*tensor));
   if (tensor->rows() == rows) return tensor;
   return absl::FailedPreconditionError("tensor " + Quoted(name) + " has " + std::to_string(rows) +
                                        " rows, the base's " + std::to_string(tensor->rows()));
@@ -194,6 +195,12 @@ absl::StatusOr<DeltaFile> ReadDelta(const std::string& path) {
   absl::StatusOr<DeltaFile> file = ParseDelta(bytes, [] {});
   if (!file.ok()) return absl::FailedPreconditionError(path + ": " + std::string(file.status().message()));
   return file;
+}
+
+absl::Status CheckNotRotated(const Tensor& base) {
+  if (base.encoding != Encoding::kH8_0) return absl::OkStatus();
+  return absl::FailedPreconditionError("tensor " + Quoted(base.name) +
+                                       ": the base's weights are rotated (h8_0), which no adapter fits");
 }
 
 absl::Status CheckDelta(const DeltaFile& delta, const WeightSource& base, std::string_view base_sha256) {

@@ -27,8 +27,8 @@ inline void WriteQ8_0(const int8_t* codes, float scale, std::byte* block) {
   std::memcpy(block + sizeof half, codes, 32);
 }
 
-// The two encodings that weights are rounded to: kQ4_1, with codes 0 to 15, and kQ8_0, with codes -127 to 127 and a min
-// of 0. RoundGroup is RoundGroupW4 or RoundGroupW8.
+// The encodings that weights are rounded to: kQ4_1, with codes 0 to 15, and kQ8_0 and kH8_0, with codes -127 to 127 and
+// a min of 0; for kH8_0 the values are rotated already (rotation.h). RoundGroup is RoundGroupW4 or RoundGroupW8.
 inline void RoundGroup(Encoding encoding, absl::Span<const float> values, int8_t* codes, float* scale, float* min) {
   if (encoding == Encoding::kQ4_1) return RoundGroupW4(values, codes, scale, min);
   *min = 0.0f;

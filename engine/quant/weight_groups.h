@@ -1,7 +1,7 @@
 // Weights as integer codes in groups of 32 inputs: value = scale * code + min.
 //
-// Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K and Q8_0 map onto it without another rounding. Everything else is rounded here:
-// `w8` to symmetric int8 with an f16 scale, `w4` to unsigned 4 bits with f16 scale and min.
+// Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q8_0 and H8_0 map onto it without another rounding. Everything else is rounded
+// here: `w8` to symmetric int8 with an f16 scale, `w4` to unsigned 4 bits with f16 scale and min.
 #ifndef NIBBLE_ENGINE_QUANT_WEIGHT_GROUPS_H_
 #define NIBBLE_ENGINE_QUANT_WEIGHT_GROUPS_H_
 
@@ -19,6 +19,7 @@ struct GroupFormat {
   int bits = 8;             // 4: codes 0..15, always with min; 8: codes -128..127
   bool has_min = false;     // otherwise min is 0
   bool half_params = true;  // scale and min are f16 exactly; otherwise f32
+  bool rotated = false;     // the values are those of weights turned by engine/weights/hadamard.h
 
   bool operator==(const GroupFormat&) const = default;
 };

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/backends/cpu/worker_pool.h"
 #include "engine/quant/gptq.h"
+#include "engine/quant/rotation.h"
 #include "engine/quant/smoothing.h"
 #include "engine/quant/weight_groups.h"
 #include "engine/tools/product_statistics.h"
@@ -172,10 +173,13 @@ class Quantizer {
     return absl::OkStatus();
   }
 
-  // `moments` become those of inputs divided by `scales`, where there are any, and then their factor.
+  // `moments` become those of inputs divided by `scales` and rotated, where there are any, and then their factor.
   static absl::Status FactorScaled(const std::string& where, absl::Span<const float> scales, InputMoments* moments) {
     const absl::Span<float> sums = absl::MakeSpan(moments->sums);
-    if (!scales.empty()) DivideMoments(scales, sums);
+    if (!scales.empty()) {
+      DivideMoments(scales, sums);
+      RotateMoments(moments->size, sums);
+    }
     if (FactorHessian(moments->size, sums)) return absl::OkStatus();
     return absl::FailedPreconditionError(
         absl::StrCat(where, ": the sums of its inputs' products have no Cholesky factor: not finite, or too unequal"));
@@ -184,7 +188,7 @@ class Quantizer {
   // `moments`, factored, may be nullptr.
   void Round(const InputMoments* moments, const FoldedScales& scales, Tensor* tensor) {
     if (moments == nullptr) return rounder_.Nearest(encoding_, scales, tensor);
-    rounder_.Gptq(encoding_, moments->sums, scales, tensor);
+    rounder_.Gptq(scales.inputs.empty() ? encoding_ : Encoding::kH8_0, moments->sums, scales, tensor);
   }
 
   // What does not belong to a layer. A head whose inputs are smoothed has weights of its own.
@@ -207,7 +211,7 @@ class Quantizer {
     const std::vector<float> scales = ScalesFor({&head}, moments);
     NIBBLE_RETURN_IF_ERROR(FactorScaled(head.name, scales, &moments));
     rounder_.Divide(scales, &Find("output_norm.weight"));
-    rounder_.Gptq(Encoding::kQ8_0, moments.sums, {scales, {}}, &head);
+    rounder_.Gptq(Encoding::kH8_0, moments.sums, {scales, {}}, &head);
     return absl::OkStatus();
   }
 

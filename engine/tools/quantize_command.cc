@@ -59,6 +59,7 @@ SafetensorsMetadata ChoicesOf(const OpenedModel& model, const std::optional<std:
   choices["gptq_damping"] = absl::StrCat(kGptqDamping);
   if (Smooths(options)) {
     choices["smoothing"] = absl::StrCat("inputs of q|k|v, gate|up, down and the head, alpha ", kSmoothingAlpha);
+    choices["rotation"] = "the same inputs, by a Hadamard matrix over each group";
   }
   if (options.activations == ActivationMode::kA4) {
     choices["int8_inputs"] = absl::StrCat("1/", options.int8_divisor, " of each product's, those of most energy");

@@ -7,6 +7,7 @@
 
 #include "engine/quant/gptq.h"
 #include "engine/quant/group_blocks.h"
+#include "engine/quant/rotation.h"
 #include "engine/quant/weight_groups.h"
 #include "kvcache/base/check.h"
 
@@ -39,6 +40,7 @@ void TensorRounder::Replace(Encoding encoding, const FoldedScales& scales, Tenso
       ReadRow(source, first + i, scales,
               absl::MakeSpan(values).subspan(static_cast<size_t>(i * source.cols()), source.cols()));
     }
+    if (encoding == Encoding::kH8_0) RotateWeights(absl::MakeSpan(values));
     body(values, bytes.data() + first * rounded.row_bytes());
   });
   *tensor = std::move(rounded);

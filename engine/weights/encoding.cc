@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "engine/weights/hadamard.h"
 #include "kvcache/base/check.h"
 #include "kvcache/simd/half.h"
 
@@ -95,6 +96,14 @@ void DecodeQ6_K(Bytes block, float* out) {
   }
 }
 
+// Sums of codes are integers and exact.
+void DecodeH8_0(Bytes block, float* out) {
+  const float scale = LoadHalf(block) * kRotatedInputFactor;
+  for (int i = 0; i < 32; ++i) out[i] = static_cast<float>(static_cast<int8_t>(block[2 + i]));
+  Hadamard32(out);
+  for (int i = 0; i < 32; ++i) out[i] *= scale;
+}
+
 template <void (*kDecodeBlock)(Bytes, float*), int64_t kElements, int64_t kBytes>
 void DecodeBlocks(const std::byte* blocks, absl::Span<float> out) {
   const auto* block = reinterpret_cast<Bytes>(blocks);
@@ -119,6 +128,7 @@ constexpr EncodingTraits kEncodings[] = {
     Row<DecodeQ4_K, 256, 144>(Encoding::kQ4_K, "q4_k", 12),  //
     Row<DecodeQ5_K, 256, 176>(Encoding::kQ5_K, "q5_k", 13),  //
     Row<DecodeQ6_K, 256, 210>(Encoding::kQ6_K, "q6_k", 14),  //
+    Row<DecodeH8_0, 32, 34>(Encoding::kH8_0, "h8_0", kNoGgufType),
 };
 
 constexpr bool InEnumOrder() {
@@ -145,6 +155,7 @@ const EncodingTraits& TraitsOf(Encoding encoding) {
 }
 
 const EncodingTraits* FindByGgufType(uint32_t gguf_type) {
+  if (gguf_type == kNoGgufType) return nullptr;
   for (const EncodingTraits& traits : kEncodings) {
     if (traits.gguf_type == gguf_type) return &traits;
   }

@@ -22,6 +22,7 @@ GgufBuilder EveryType() {
   file.Set("tokenizer.chat_template", "{{ m }}").Set("tokenizer.ggml.add_bos_token", true);
   file.alignment = 8;
   for (const EncodingTraits& traits : AllEncodings()) {
+    if (traits.gguf_type == kNoGgufType) continue;
     file.AddRaw("extra." + std::string(traits.name), {1, traits.block_elements}, traits.gguf_type,
                 std::string(static_cast<size_t>(traits.block_bytes), '\x12'));
   }

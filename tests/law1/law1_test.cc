@@ -1,6 +1,9 @@
 // Law 1 on tiny seeded models of every architecture, in f32 and in integers. Built a second time with one float sum
 // reversed on the scalar target, where it must fail (law1_negative_control in CMakeLists.txt).
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "tests/base/status_matchers.h"
@@ -15,7 +18,9 @@ constexpr int kMaxTokens = 15;
 struct Setting {
   const char* model;
   Modes modes;
-  bool int8_inputs = false;  // as a file of `nibble quantize` has them
+  // As files of `nibble quantize` have them.
+  bool int8_inputs = false;
+  bool rotated = false;
 };
 
 // A few of every product's inputs, others in each layer.
@@ -23,6 +28,15 @@ std::vector<engine::Int8Inputs> SomeInt8Inputs(const engine::ModelConfig& config
   std::vector<engine::Int8Inputs> layers;
   for (int32_t i = 0; i < config.num_layers; ++i) layers.push_back({{i, 7, 20}, {i, 30}, {2, 3 + i}, {5, 33 + i}});
   return layers;
+}
+
+// What is in 8 bits taken for rotated weights: another model, as good as the first.
+std::unique_ptr<engine::WeightSource> Rotated(const engine::WeightSource& source) {
+  std::vector<engine::Tensor> tensors(source.tensors().begin(), source.tensors().end());
+  for (engine::Tensor& tensor : tensors) {
+    if (tensor.encoding == engine::Encoding::kQ8_0) tensor.encoding = engine::Encoding::kH8_0;
+  }
+  return engine::MakeWeightSource(std::move(tensors), nullptr);
 }
 
 void PrintTo(const Setting& setting, std::ostream* out) { *out << setting.model; }
@@ -34,6 +48,10 @@ class Law1 : public testing::TestWithParam<Setting> {
     ASSERT_THAT(file, IsOk());
     file_ = *std::move(file);
     if (GetParam().int8_inputs) file_.config.int8_inputs = SomeInt8Inputs(file_.config);
+    if (GetParam().rotated) {
+      source_ = std::move(file_.weights);
+      file_.weights = Rotated(*source_);
+    }
     prompts_ = MakePrompts(17, 134, 200, file_.config.vocab_size);
     // Long ones reach well into the second segment of attention.
     for (const auto& longer : MakePrompts(3, 440, 480, file_.config.vocab_size)) prompts_.push_back(longer);
@@ -54,6 +72,7 @@ class Law1 : public testing::TestWithParam<Setting> {
     return result;
   }
 
+  std::unique_ptr<engine::WeightSource> source_;  // of the bytes, where the file's is another
   engine::ModelFile file_;
   std::vector<std::vector<int32_t>> prompts_, company_, alone_;
   LogitsLedger ledger_;
@@ -95,7 +114,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Setting{"tiny-llama-f32.gguf", kRounded4}, Setting{"tiny-llama-f32.gguf", kW4A4},
                     Setting{"tiny-llama-quantized.gguf", kW4A4, /*int8_inputs=*/true},
                     Setting{"tiny-qwen2-bf16.gguf", kInteger}, Setting{"tiny-qwen3-f16.gguf", kInteger},
-                    Setting{"tiny-gemma3-q8_0.gguf", kInteger}, Setting{"tiny-gemma3-q8_0.gguf", kFloat}));
+                    Setting{"tiny-gemma3-q8_0.gguf", kInteger}, Setting{"tiny-gemma3-q8_0.gguf", kFloat},
+                    Setting{"tiny-gemma3-q8_0.gguf", kInteger, /*int8_inputs=*/false, /*rotated=*/true}));
 
 }  // namespace
 }  // namespace nibble

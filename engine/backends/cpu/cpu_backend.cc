@@ -125,7 +125,7 @@ void CpuBackend::Add(View x, View y, View out) {
 
 void CpuBackend::Quantize(View x, const PackedMatrix& matrix) {
   const int64_t groups = matrix.groups();
-  const float* int4_inputs = matrix.int4_inputs();
+  const RowForm form = matrix.row_form();
   const size_t count = static_cast<size_t>(x.rows * groups);
   if (scales_.size() < count) {
     codes_.resize(count * kGroupSize);
@@ -135,7 +135,7 @@ void CpuBackend::Quantize(View x, const PackedMatrix& matrix) {
   }
   if (row_sums_.size() < static_cast<size_t>(x.rows)) row_sums_.resize(static_cast<size_t>(x.rows));
   quantized_ = {codes_.data(), scales_.data(), scaled_sums_.data(), biases_.data(), row_sums_.data(), groups};
-  ForRows(pool_, x.rows, [&](int64_t row) { QuantizeRow(isa_, x.row(row), x.cols, row, int4_inputs, quantized_); });
+  ForRows(pool_, x.rows, [&](int64_t row) { QuantizeRow(isa_, x.row(row), x.cols, row, form, quantized_); });
 }
 
 void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, absl::Span<const DeltaRows> deltas,

@@ -10,24 +10,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/backends/cpu/row_rounding.h"
 #include "engine/quant/weight_groups.h"
 #include "kvcache/simd/isa.h"
 
 namespace nibble::engine {
-
-// Rows quantized dynamically, one scale per token and group of 32: symmetric int8, or 4 bits, whose codes are sixteen
-// integers in a row, zero among them (a zero point of 4 bits, which the codes have in them). Of a group of 4 bits some
-// inputs may be int8 on the same step, so that the few large ones do not make it wide (the mixed precision of Atom,
-// arXiv 2310.19102, section 4.1, but in place). codes: [rows, groups * 32], the others [rows, groups] where nothing
-// else is said.
-struct QuantizedRows {
-  int8_t* codes = nullptr;
-  float* scales = nullptr;
-  float* scaled_sums = nullptr;  // scale * sum of the group's codes
-  int32_t* biases = nullptr;     // -128 * sum of the group's codes: undoes the shift of weights to unsigned
-  float* row_sums = nullptr;     // of the scaled sums, in order; [rows]
-  int64_t groups = 0;
-};
 
 struct PanelArgs {
   const std::byte* panel = nullptr;
@@ -47,11 +34,6 @@ using PanelKernel = void (*)(const PanelArgs& args);
 
 PanelKernel QuantizedPanelKernel(simd::Isa isa, const GroupFormat& format);
 PanelKernel FloatPanelKernel(simd::Isa isa);
-
-// Quantizes one row of `cols` floats: to int8, or, where `int4_inputs` is given, to 4 bits wherever it is 1 and to int8
-// where it is 0, [groups * 32]. A group that holds NaN or infinity gets scale NaN, so that its products say so.
-void QuantizeRow(simd::Isa isa, const float* x, int64_t cols, int64_t row, const float* int4_inputs,
-                 const QuantizedRows& out);
 
 }  // namespace nibble::engine
 

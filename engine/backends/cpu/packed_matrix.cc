@@ -81,7 +81,7 @@ bool PackQuantizedRow(const Tensor& tensor, int64_t row, GroupRounding rounding,
 
 // The values that a quantized section would stand for, as floats: what f32 activations are multiplied with.
 void DecodeRowOf(WeightMode mode, const Tensor& tensor, int64_t row, absl::Span<float> out) {
-  if (mode == WeightMode::kF32) return DecodeRow(tensor, row, out);
+  if (mode == WeightMode::kF32 || FormatOf(tensor, RoundingOf(mode)).rotated) return DecodeRow(tensor, row, out);
   GroupRowStorage storage((tensor.cols() + kGroupSize - 1) / kGroupSize);
   ReadGroupRow(tensor, row, RoundingOf(mode), out, storage.row());
   for (int64_t k = 0; k < tensor.cols(); ++k) {
@@ -124,6 +124,11 @@ absl::StatusOr<Section> PackSection(const Tensor& tensor, WeightMode weights, Ac
   return section;
 }
 
+absl::Status UnlikeInputs(const Tensor& tensor) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "tensor ", tensor.name, ": is rotated where another of the same inputs is not, or inputs of it are to be int8"));
+}
+
 }  // namespace
 
 int64_t PanelGroupBytes(const GroupFormat& format) {
@@ -143,6 +148,9 @@ absl::StatusOr<std::unique_ptr<PackedMatrix>> PackedMatrix::Pack(absl::Span<cons
   for (const Tensor* part : parts) {
     NIBBLE_CHECK(part->cols() == matrix->cols_);
     NIBBLE_ASSIGN_OR_RETURN(Section section, PackSection(*part, weights, inputs.mode, pool));
+    const bool rotated = !section.f32 && section.format.rotated;
+    if (part == parts.front()) matrix->rotated_ = rotated;
+    if (rotated != matrix->rotated_ || (rotated && !inputs.int8_inputs.empty())) return UnlikeInputs(*part);
     section.first_output = matrix->rows_;
     matrix->rows_ += section.num_outputs;
     matrix->sections_.push_back(std::move(section));

@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "engine/backends/backend.h"
 #include "engine/backends/cpu/aligned_buffer.h"
+#include "engine/backends/cpu/row_rounding.h"
 #include "engine/backends/cpu/worker_pool.h"
 #include "engine/quant/weight_groups.h"
 
@@ -41,7 +42,7 @@ struct Section {
 class PackedMatrix : public Matrix {
  public:
   // Packs in parallel. RESOURCE_EXHAUSTED if memory ends; FAILED_PRECONDITION, naming the tensor, for a scale or min
-  // that its format cannot hold.
+  // that its format cannot hold, and where inputs are rotated for some parts and not for others.
   static absl::StatusOr<std::unique_ptr<PackedMatrix>> Pack(absl::Span<const Tensor* const> parts, WeightMode weights,
                                                             const InputRounding& inputs, WorkerPool& pool);
 
@@ -49,14 +50,14 @@ class PackedMatrix : public Matrix {
   int64_t cols() const override { return cols_; }
   int64_t bytes() const override;
   int64_t groups() const { return (cols_ + kGroupSize - 1) / kGroupSize; }
-  // [groups * 32]: 1 for inputs of 4 bits, 0 for those of int8. nullptr: all are int8.
-  const float* int4_inputs() const { return int4_inputs_.empty() ? nullptr : int4_inputs_.data(); }
+  RowForm row_form() const { return {int4_inputs_.empty() ? nullptr : int4_inputs_.data(), rotated_}; }
   const std::vector<Section>& sections() const { return sections_; }
 
  private:
   int64_t rows_ = 0;
   int64_t cols_ = 0;
-  std::vector<float> int4_inputs_;
+  std::vector<float> int4_inputs_;  // RowForm's, or empty
+  bool rotated_ = false;
   std::vector<Section> sections_;
 };
 

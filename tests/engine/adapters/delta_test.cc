@@ -309,6 +309,13 @@ TEST(DeltaFile, Row59_AnotherBaseIsRefused) {
   changed = delta;
   changed.signs.at("blk.0.attn_q.weight").MutableSignsOf(0, 3)[2] |= uint32_t{1} << 6;
   refused(changed, "has bits past the last column");
+  std::vector<Tensor> rotated(base->tensors().begin(), base->tensors().end());
+  for (Tensor& tensor : rotated) tensor.encoding = Encoding::kH8_0;
+  const auto rotated_base = MakeWeightSource(std::move(rotated), nullptr);
+  EXPECT_THAT(CheckDelta(delta, *rotated_base, hash),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("the base's weights are rotated")));
+  EXPECT_THAT(CompressDelta(*rotated_base, *pair.tuned.Source(), {}, [](int64_t, int64_t) {}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("the base's weights are rotated")));
   changed = delta;
   changed.codes.at("output_norm.weight") = CodeDelta(1, 71);
   refused(changed, "has 71 columns, the base's 70");

@@ -79,7 +79,7 @@ std::vector<double> Definition(const Fixture& fixture, const std::vector<float>&
   int8_t codes[128];
   float scales[4], scaled_sums[4], row_sum;
   int32_t biases[4];
-  QuantizeRow(simd::Isa::kScalar, x.data(), kCols, 0, nullptr, {codes, scales, scaled_sums, biases, &row_sum, 4});
+  QuantizeRow(simd::Isa::kScalar, x.data(), kCols, 0, {}, {codes, scales, scaled_sums, biases, &row_sum, 4});
   std::vector<double> out;
   const std::vector<PartDelta> parts = fixture.fine_tunes()[fine_tune];
   for (const PartDelta& part : parts) {

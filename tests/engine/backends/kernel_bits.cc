@@ -73,7 +73,7 @@ class Numbers {
 
 // Rows of one seeded matrix, as codes.
 struct Rounded {
-  Rounded(const std::vector<float>& x, int64_t rows, bool int4) {
+  Rounded(const std::vector<float>& x, int64_t rows, bool int4, bool rotated = false) {
     const int64_t cols = static_cast<int64_t>(x.size()) / rows;
     groups = (cols + kGroupSize - 1) / kGroupSize;
     const auto count = static_cast<size_t>(rows * groups);
@@ -83,7 +83,7 @@ struct Rounded {
     for (size_t i = 0; i < inputs.size(); i += 8) inputs[i] = 0.0f;
     view = {codes.data(), scales.data(), sums.data(), biases.data(), row_sums.data(), groups};
     for (int64_t row = 0; row < rows; ++row) {
-      QuantizeRow(kIsa, x.data() + row * cols, cols, row, int4 ? inputs.data() : nullptr, view);
+      QuantizeRow(kIsa, x.data() + row * cols, cols, row, {int4 ? inputs.data() : nullptr, rotated}, view);
     }
   }
 
@@ -185,10 +185,21 @@ void PrintSoftmax(Numbers& numbers) {
   Print("finish", out);
 }
 
+void PrintRotated(Numbers& numbers) {
+  const std::vector<float> x = numbers.Make(5 * 96);
+  for (const bool int4 : {false, true}) {
+    const Rounded rounded(x, 5, int4, /*rotated=*/true);
+    Print(int4 ? "rotated a4" : "rotated a8", rounded.scales);
+    Print(int4 ? "rotated a4 codes" : "rotated a8 codes",
+          std::vector<float>(rounded.codes.begin(), rounded.codes.end()));
+  }
+}
+
 void PrintAll() {
   Numbers numbers;
   for (const Shape& shape : kShapes) PrintProducts(shape, numbers);
   PrintRows(numbers);
+  PrintRotated(numbers);
   PrintSoftmax(numbers);
 }
 

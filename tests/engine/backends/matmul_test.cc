@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <numeric>
 #include <random>
 #include <vector>
 
@@ -19,7 +18,7 @@ namespace {
 
 constexpr Encoding kAllEncodings[] = {Encoding::kF32,  Encoding::kF16,  Encoding::kBF16, Encoding::kQ8_0,
                                       Encoding::kQ4_0, Encoding::kQ4_1, Encoding::kQ5_0, Encoding::kQ5_1,
-                                      Encoding::kQ4_K, Encoding::kQ5_K, Encoding::kQ6_K};
+                                      Encoding::kQ4_K, Encoding::kQ5_K, Encoding::kQ6_K, Encoding::kH8_0};
 
 struct Product {
   WeightMode weights = WeightMode::kFile;
@@ -143,16 +142,18 @@ TEST(MatMul, FloatActivationsMeetTheValuesThatTheCodesStandFor) {
 
 TEST(MatMul, ARowAloneHasTheBitsItHasInABatch) {
   std::mt19937_64 random(4);
-  const OwnedTensor w = RandomTensor(Encoding::kQ4_1, 80, 96, random);
-  const std::vector<float> x = RandomFloats(23 * 96, random);
-  for (simd::Isa isa : simd::SupportedIsas()) {
-    Product product;
-    product.threads = 2;
-    const std::vector<float> batch = Multiply(isa, product, {&w.tensor}, x, 23);
-    for (int64_t row = 0; row < 23; ++row) {
-      const std::vector<float> alone =
-          Multiply(isa, {}, {&w.tensor}, {x.begin() + row * 96, x.begin() + (row + 1) * 96}, 1);
-      EXPECT_EQ(Bits(alone), Bits({batch.begin() + row * 80, batch.begin() + (row + 1) * 80})) << row;
+  for (const Encoding encoding : {Encoding::kQ4_1, Encoding::kH8_0}) {
+    const OwnedTensor w = RandomTensor(encoding, 80, 96, random);
+    const std::vector<float> x = RandomFloats(23 * 96, random);
+    for (simd::Isa isa : simd::SupportedIsas()) {
+      Product product;
+      product.threads = 2;
+      const std::vector<float> batch = Multiply(isa, product, {&w.tensor}, x, 23);
+      for (int64_t row = 0; row < 23; ++row) {
+        const std::vector<float> alone =
+            Multiply(isa, {}, {&w.tensor}, {x.begin() + row * 96, x.begin() + (row + 1) * 96}, 1);
+        EXPECT_EQ(Bits(alone), Bits({batch.begin() + row * 80, batch.begin() + (row + 1) * 80})) << row;
+      }
     }
   }
 }
@@ -174,97 +175,6 @@ TEST(MatMul, HowRowsAreSharedAmongThreadsDoesNotShow) {
           << rows << " rows, " << threads << " threads";
     }
   }
-}
-
-// The definition of 4-bit activations, group by group: what QuantizeRow is held to. `int4` is 1 or 0.
-void QuantizeGroupA4(const float* x, const float* int4, int8_t* codes, float* scale) {
-  float low = 0.0f, high = 0.0f, wide = 0.0f, largest = 0.0f;
-  for (int i = 0; i < kGroupSize; ++i) {
-    largest = std::max(largest, std::fabs(x[i]));
-    if (int4[i] == 0.0f) wide = std::max(wide, std::fabs(x[i]));
-    if (int4[i] == 1.0f) low = std::min(low, x[i]), high = std::max(high, x[i]);
-  }
-  const float half_span = std::max(0.5f * high - 0.5f * low, wide * (7.5f / 127.0f));
-  const bool counts = largest >= 1e-30f;
-  *scale = counts ? half_span / 7.5f : 0.0f;
-  const float inverse = counts ? 7.5f / half_span : 0.0f;
-  const float highest = std::nearbyintf(low * inverse) + 15.0f;
-  for (int i = 0; i < kGroupSize; ++i) {
-    codes[i] = static_cast<int8_t>(std::nearbyintf(std::min(x[i] * inverse, int4[i] == 1.0f ? highest : 127.0f)));
-  }
-}
-
-// Rows of four groups: of both signs, of one, of zeros, of extremes.
-std::vector<std::vector<float>> RowsForA4() {
-  std::mt19937_64 random(13);
-  std::vector<std::vector<float>> rows = {RandomFloats(128, random), RandomFloats(128, random),
-                                          std::vector<float>(128, 0.0f), std::vector<float>(128, -1e-31f)};
-  for (float& value : rows[1]) value = std::fabs(value);
-  rows.push_back(rows[1]);
-  for (float& value : rows.back()) value = -value;
-  for (const float factor : {1e-30f, 1e37f}) {
-    rows.push_back(rows[0]);
-    for (float& value : rows.back()) value *= factor;
-  }
-  rows.push_back(rows[0]);
-  rows.back()[40] = std::numeric_limits<float>::max();
-  rows.back()[41] = -std::numeric_limits<float>::max();
-  return rows;
-}
-
-// All of 4 bits; a few int8 inputs; all int8.
-std::vector<std::vector<float>> Int4InputsOf128() {
-  std::vector<std::vector<float>> inputs = {std::vector<float>(128, 1.0f), std::vector<float>(128, 1.0f),
-                                            std::vector<float>(128, 0.0f)};
-  for (const int input : {0, 17, 40, 95, 96, 97, 127}) inputs[1][input] = 0.0f;
-  return inputs;
-}
-
-void ExpectFourBits(const float* x, const float* int4, float scale, const int8_t* codes) {
-  int least = 0, most = 0;
-  for (int i = 0; i < kGroupSize; ++i) {
-    EXPECT_LE(std::fabs(double{scale} * codes[i] - x[i]), 0.501 * scale + 1e-30);
-    EXPECT_LE(std::abs(codes[i]), 127);
-    if (int4[i] == 1.0f) least = std::min<int>(least, codes[i]), most = std::max<int>(most, codes[i]);
-  }
-  EXPECT_LE(most - least, 15);
-}
-
-TEST(QuantizeRow, FourBitCodesAreThoseOfTheDefinitionOnEveryTarget) {
-  for (const std::vector<float>& x : RowsForA4()) {
-    for (const std::vector<float>& int4 : Int4InputsOf128()) {
-      for (simd::Isa isa : simd::SupportedIsas()) {
-        int8_t codes[128], want[kGroupSize];
-        float scales[4], scaled_sums[4], row_sum, scale;
-        int32_t biases[4];
-        QuantizeRow(isa, x.data(), 128, 0, int4.data(), {codes, scales, scaled_sums, biases, &row_sum, 4});
-        for (int g = 0; g < 4; ++g) {
-          QuantizeGroupA4(&x[g * kGroupSize], &int4[g * kGroupSize], want, &scale);
-          EXPECT_EQ(std::bit_cast<uint32_t>(scales[g]), std::bit_cast<uint32_t>(scale)) << simd::Name(isa);
-          EXPECT_TRUE(std::equal(want, want + kGroupSize, codes + g * kGroupSize)) << simd::Name(isa);
-          ExpectFourBits(&x[g * kGroupSize], &int4[g * kGroupSize], scale, want);
-          const int sum = std::accumulate(want, want + kGroupSize, 0);
-          EXPECT_EQ(biases[g], -128 * sum);
-          EXPECT_EQ(scaled_sums[g], scale * static_cast<float>(sum));
-        }
-        EXPECT_EQ(row_sum, ((scaled_sums[0] + scaled_sums[1]) + scaled_sums[2]) + scaled_sums[3]);
-      }
-    }
-  }
-}
-
-TEST(QuantizeRow, AnInt8InputDoesNotWidenTheStepOfItsGroup) {
-  std::vector<float> x(32, 0.5f), int4(32, 1.0f);
-  x[7] = 5.0f;
-  int8_t codes[32];
-  float with, without, sum, row_sum;
-  int32_t bias;
-  QuantizeRow(simd::Isa::kScalar, x.data(), 32, 0, int4.data(), {codes, &without, &sum, &bias, &row_sum, 1});
-  int4[7] = 0.0f;
-  QuantizeRow(simd::Isa::kScalar, x.data(), 32, 0, int4.data(), {codes, &with, &sum, &bias, &row_sum, 1});
-  EXPECT_FLOAT_EQ(without, 5.0f / 15);
-  EXPECT_FLOAT_EQ(with, 5.0f / 127);
-  EXPECT_EQ(codes[7], 127);
 }
 
 TEST(MatMul, FourBitActivationsGiveTheBitsOfTheScalarTargetAloneAndInABatch) {
@@ -388,6 +298,22 @@ TEST(MatMul, FusedPartsOfDifferentEncodingsLieSideBySide) {
                 Bits({second.begin() + r * 5, second.begin() + r * 5 + 5}));
     }
   }
+}
+
+TEST(MatMul, PartsOfWhichOneIsRotatedAreRefused) {
+  std::mt19937_64 random(9);
+  const OwnedTensor plain = RandomTensor(Encoding::kQ8_0, 16, 64, random),
+                    rotated = RandomTensor(Encoding::kH8_0, 16, 64, random);
+  WorkerPool pool(1);
+  CpuBackend backend(simd::Isa::kScalar, pool, kv::RawFormF16(simd::Isa::kScalar), nullptr);
+  const Tensor* const mixed[] = {&plain.tensor, &rotated.tensor};
+  EXPECT_THAT(backend.LoadMatrix(mixed, WeightMode::kFile, {}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, testing::HasSubstr("tensor random: is rotated")));
+  EXPECT_THAT(backend.LoadMatrix(mixed, WeightMode::kW4, {}), IsOk()) << "rounded anew";
+  EXPECT_THAT(backend.LoadMatrix(mixed, WeightMode::kFile, {ActivationMode::kF32}), IsOk()) << "decoded";
+  const std::vector<int32_t> int8_inputs = {3};
+  EXPECT_THAT(backend.LoadMatrix({&rotated.tensor}, WeightMode::kFile, {ActivationMode::kA4, int8_inputs}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, testing::HasSubstr("inputs of it are to be int8")));
 }
 
 TEST(MatMul, EpilogueAddsBiasAndWhatIsThere) {

@@ -17,7 +17,8 @@ COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64-static"
 FLAGS = ("-std=c++20", "-O2", "-march=armv8.2-a+dotprod+crypto", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror",
          "-static", f"-I{ROOT}", "-idirafter", "/usr/include")
 PROGRAM = ROOT / "tests/engine/backends/kernel_bits.cc"
-LINKED = tuple(ROOT / "engine/backends/cpu" / f"{name}_kernels.cc" for name in ("attention", "delta", "matmul", "row"))
+LINKED = tuple(ROOT / "engine/backends/cpu" / f"{name}.cc" for name in (
+    "attention_kernels", "delta_kernels", "matmul_kernels", "row_kernels", "row_rounding"))
 
 
 def kernel_files():

@@ -11,6 +11,7 @@ namespace {
 std::vector<int64_t> HalfOffsets(Encoding encoding) {
   switch (encoding) {
     case Encoding::kQ8_0:
+    case Encoding::kH8_0:
     case Encoding::kQ4_0:
     case Encoding::kQ5_0:
       return {0};

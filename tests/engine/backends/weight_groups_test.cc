@@ -38,6 +38,21 @@ TEST(WeightGroups, CodesOfGroupedFilesStandForTheFilesOwnValues) {
   }
 }
 
+TEST(WeightGroups, RotatedCodesAreKeptWhereEightBitsAreAskedFor) {
+  std::mt19937_64 random(4);
+  const OwnedTensor rotated = RandomTensor(Encoding::kH8_0, 1, 512, random);
+  OwnedTensor plain = rotated;
+  plain.tensor.encoding = Encoding::kQ8_0;
+  for (const GroupRounding rounding : {GroupRounding::kAsInFile, GroupRounding::kToW8}) {
+    EXPECT_TRUE(FormatOf(rotated.tensor, rounding).rotated);
+    EXPECT_EQ(Groups(rotated.tensor, rounding).codes, Groups(plain.tensor, rounding).codes);
+  }
+  EXPECT_FALSE(FormatOf(rotated.tensor, GroupRounding::kToW4).rotated);
+  const Groups four(rotated.tensor, GroupRounding::kToW4);
+  const std::vector<float> want = Decode(rotated.tensor);
+  for (size_t k = 0; k < want.size(); ++k) EXPECT_NEAR(four.value(k), want[k], 0.6 * four.scales[k / kGroupSize]);
+}
+
 TEST(WeightGroups, RoundingIsWithinHalfAStep) {
   std::mt19937_64 random(2);
   for (Encoding encoding : {Encoding::kF32, Encoding::kQ6_K}) {

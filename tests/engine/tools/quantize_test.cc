@@ -142,7 +142,8 @@ TEST(Quantize, W8A8MakesBytesAndNeedsNoText) {
 
 class SmoothedArchitectures : public testing::TestWithParam<std::string> {};
 
-// Smoothing is folded into what makes the inputs: in float the model is the same but for its rounding to 8 bits.
+// Smoothing is folded into what makes the inputs, and turning them into weights: in float the model is the same but for
+// its rounding to 8 bits.
 TEST_P(SmoothedArchitectures, AreTheSameModelWithOtherNorms) {
   const OpenedModel model = OpenTinyModel(GetParam());
   const QuantizedWeights weights = Quantize(model, SomeIds(700), Options(WeightMode::kW8, ActivationMode::kA8));
@@ -154,8 +155,10 @@ TEST_P(SmoothedArchitectures, AreTheSameModelWithOtherNorms) {
     DecodeRow(before, 0, absl::MakeSpan(old));
     EXPECT_NE(values, old) << name;
   }
-  EXPECT_EQ(Find(weights, "output.weight").encoding, Encoding::kQ8_0);
-  EXPECT_EQ(Find(weights, "blk.1.ffn_down.weight").encoding, Encoding::kQ8_0);
+  EXPECT_EQ(Find(weights, "output.weight").encoding, Encoding::kH8_0);
+  EXPECT_EQ(Find(weights, "blk.1.ffn_down.weight").encoding, Encoding::kH8_0);
+  EXPECT_NE(Find(weights, "blk.1.attn_output.weight").encoding, Encoding::kH8_0);
+  EXPECT_NE(Find(weights, "token_embd.weight").encoding, Encoding::kH8_0);
   std::string bytes;
   const OpenedModel quantized = Reopened(GetParam(), weights, &bytes);
   EXPECT_FALSE(quantized.file.config.tied_embeddings);

@@ -41,15 +41,32 @@ TEST(Encoding, DecodesAsTheReferenceBitForBit) {
     at += bytes + elements * 4;
     seen.insert(traits->encoding);
   }
-  EXPECT_EQ(seen.size(), AllEncodings().size());
+  EXPECT_EQ(seen.size(), AllEncodings().size() - 1) << "all but Nibble's own";
+}
+
+TEST(Encoding, H8_0StandsForAHadamardMatrixTimesItsCodes) {
+  std::vector<std::byte> block(34);
+  const uint16_t half = 0x3800;  // 0.5
+  std::memcpy(block.data(), &half, 2);
+  for (int i = 0; i < 32; ++i) block[2 + i] = static_cast<std::byte>(i * 37 - 128);
+  std::vector<float> decoded(32);
+  TraitsOf(Encoding::kH8_0).decode(block.data(), absl::MakeSpan(decoded));
+  for (int row = 0; row < 32; ++row) {
+    double sum = 0.0;
+    for (int i = 0; i < 32; ++i) {
+      const double sign = std::popcount(static_cast<unsigned>(row & i)) % 2 == 0 ? 1.0 : -1.0;
+      sum += sign * static_cast<int8_t>(block[2 + i]);
+    }
+    EXPECT_EQ(decoded[row], 0.5 / 8 * sum);
+  }
 }
 
 TEST(Encoding, TableFindsEveryRowByEitherName) {
   for (const EncodingTraits& traits : AllEncodings()) {
     EXPECT_EQ(&TraitsOf(traits.encoding), &traits);
-    EXPECT_EQ(FindByGgufType(traits.gguf_type), &traits);
+    EXPECT_EQ(FindByGgufType(traits.gguf_type), traits.encoding == Encoding::kH8_0 ? nullptr : &traits);
   }
-  for (const uint32_t unknown : {4u, 5u, 9u, 10u, 11u, 31u, 39u, 0xffffffffu}) {
+  for (const uint32_t unknown : {4u, 5u, 9u, 10u, 11u, 31u, 39u, kNoGgufType}) {
     EXPECT_EQ(FindByGgufType(unknown), nullptr) << unknown;
   }
 }
