@@ -59,7 +59,7 @@ class CpuEngine : public Engine {
   virtual bool busy() const = 0;
   // Makes a fine-tune ready to run. Any thread, also while a step runs; calls `pause` between pieces of the work.
   // REQUIRES: CheckDelta was OK for the file that the engine was made from. FAILED_PRECONDITION where activations are
-  // floats; RESOURCE_EXHAUSTED if memory ends.
+  // floats or weights are rotated; RESOURCE_EXHAUSTED if memory ends.
   virtual absl::StatusOr<std::unique_ptr<const Adapter>> LoadAdapter(const DeltaFile& delta,
                                                                      absl::FunctionRef<void()> pause) const = 0;
 };

@@ -51,6 +51,9 @@ absl::Status OpenAdapters(const LoadOptions& options, const engine::CpuEngine& e
   if (options.engine.activations == engine::ActivationMode::kF32) {
     return absl::InvalidArgumentError("--adapters: activations f32 run none");
   }
+  if (const absl::Status status = engine::CheckNotRotated(*model->file->weights); !status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--adapters: ", status.message()));
+  }
   NIBBLE_ASSIGN_OR_RETURN(AdapterFolder folder, AdapterFolder::Open(options.adapters));
   model->adapters = std::make_unique<AdapterRegistry>(
       std::move(folder), options.adapter_memory_bytes, LoaderFor(engine, *model->file->weights, model_sha256),

@@ -102,7 +102,6 @@ absl::StatusOr<CodeDelta> CompressCodes(const Tensor& base, const Tensor& tuned)
 
 absl::Status CheckSameTensors(const WeightSource& base, const WeightSource& tuned) {
   for (const Tensor& tensor : base.tensors()) {
-    NIBBLE_RETURN_IF_ERROR(CheckNotRotated(tensor));
     const Tensor* const other = tuned.Find(tensor.name);
     const std::string subject = "tensor " + Quoted(tensor.name);
     if (other == nullptr) return absl::FailedPreconditionError(subject + " is in the base alone");
@@ -148,6 +147,7 @@ void PlaneTarget(const Tensor& base, const Tensor& tuned, int64_t plane, const S
 absl::StatusOr<DeltaFile> CompressDelta(const WeightSource& base, const WeightSource& tuned,
                                         const CompressOptions& options,
                                         const std::function<void(int64_t done, int64_t all)>& progress) {
+  NIBBLE_RETURN_IF_ERROR(CheckNotRotated(base));
   NIBBLE_RETURN_IF_ERROR(CheckSameTensors(base, tuned));
   DeltaFile file;
   file.provenance.base_sha256 = ModelSha256(base);

@@ -20,8 +20,8 @@ struct CompressOptions {
 
 // Fills signs, codes and the hashes of the provenance. Projections become signs with scale = mean|delta|, all others
 // codes; a tensor that the fine-tune left alone, up to the rounding of both to BF16, is not in the file. sign(0) is +.
-// `progress` is told of tensors. FAILED_PRECONDITION, naming the tensor, where the two are not of one shape or a
-// difference is not finite.
+// `progress` is told of tensors. FAILED_PRECONDITION, naming the tensor, where the two are not of one shape, a
+// difference is not finite, or the base is rotated (CheckNotRotated).
 absl::StatusOr<DeltaFile> CompressDelta(const WeightSource& base, const WeightSource& tuned,
                                         const CompressOptions& options,
                                         const std::function<void(int64_t done, int64_t all)>& progress);

@@ -119,7 +119,6 @@ SafetensorsTensor TensorOf(const std::string& name, SafetensorsType type, std::v
 absl::StatusOr<const Tensor*> BaseTensor(const WeightSource& base, const std::string& name, int64_t rows) {
   const Tensor* const tensor = base.Find(name);
   if (tensor == nullptr) return absl::FailedPreconditionError("tensor " + Quoted(name) + " is not in the base");
-  NIBBLE_RETURN_IF_ERROR(CheckNotRotated(*tensor));
   if (tensor->rows() == rows) return tensor;
   return absl::FailedPreconditionError("tensor " + Quoted(name) + " has " + std::to_string(rows) +
                                        " rows, the base's " + std::to_string(tensor->rows()));
@@ -197,13 +196,17 @@ absl::StatusOr<DeltaFile> ReadDelta(const std::string& path) {
   return file;
 }
 
-absl::Status CheckNotRotated(const Tensor& base) {
-  if (base.encoding != Encoding::kH8_0) return absl::OkStatus();
-  return absl::FailedPreconditionError("tensor " + Quoted(base.name) +
-                                       ": the base's weights are rotated (h8_0), which no adapter fits");
+absl::Status CheckNotRotated(const WeightSource& base) {
+  for (const Tensor& tensor : base.tensors()) {
+    if (tensor.encoding != Encoding::kH8_0) continue;
+    return absl::FailedPreconditionError("tensor " + Quoted(tensor.name) +
+                                         " of the base is rotated (h8_0): it runs no adapters");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckDelta(const DeltaFile& delta, const WeightSource& base, std::string_view base_sha256) {
+  NIBBLE_RETURN_IF_ERROR(CheckNotRotated(base));
   if (delta.provenance.base_sha256 != base_sha256) {
     return absl::FailedPreconditionError("metadata \"base_sha256\": was made for the base " +
                                          Shortened(delta.provenance.base_sha256) + ", this one is " +

@@ -58,12 +58,12 @@ absl::StatusOr<DeltaFile> ParseDelta(absl::Span<const std::byte> bytes, absl::Fu
 // Parses a file, read into memory: what happens to it later has no effect. Errors name the path.
 absl::StatusOr<DeltaFile> ReadDelta(const std::string& path);
 
-// FAILED_PRECONDITION for rotated weights (kH8_0): their products see turned inputs, which a delta's weights do not
-// fit.
-absl::Status CheckNotRotated(const Tensor& base);
+// FAILED_PRECONDITION, naming the tensor, for a base with rotated weights (kH8_0): its products see turned inputs, and
+// no adapter is made for it or runs with it.
+absl::Status CheckNotRotated(const WeightSource& base);
 
 // FAILED_PRECONDITION where the delta was made for another base (`base_sha256` is ModelSha256 of `base`), or holds a
-// tensor that the base lacks, has in another shape or has rotated, or has bits past the last column.
+// tensor that the base lacks or has in another shape, or has bits past the last column; of CheckNotRotated.
 absl::Status CheckDelta(const DeltaFile& delta, const WeightSource& base, std::string_view base_sha256);
 
 // The base's tensors with the delta's numbers added as they are read: no weight is copied. Both must outlive the

@@ -112,8 +112,8 @@ class Backend {
   virtual ~Backend() = default;
 
   // Load time.
-  // Packs the parts, one under another, as one matrix: equal cols. RESOURCE_EXHAUSTED if memory ends,
-  // FAILED_PRECONDITION for values that the device's format cannot hold.
+  // Packs the parts, one under another, as one matrix: equal cols; all of kH8_0 or none. RESOURCE_EXHAUSTED if memory
+  // ends, FAILED_PRECONDITION for values that the device's format cannot hold.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(absl::Span<const Tensor* const> parts, WeightMode weights,
                                                              const InputRounding& inputs) = 0;
   // What a fine-tune adds to the matrix of the same parts. RESOURCE_EXHAUSTED if memory ends. Any thread, also while a
@@ -141,7 +141,7 @@ class Backend {
   // out = x + y.
   virtual void Add(View x, View y, View out) = 0;
   // out (+)= x * matrix^T (+ bias), and of the rows in `deltas`, which do not overlap, x * (matrix + delta)^T. bias may
-  // be empty. Deltas REQUIRE that the matrix rounds its inputs.
+  // be empty. Deltas REQUIRE that the matrix rounds its inputs, and as they are: it has no parts of kH8_0.
   virtual void MatMul(View x, const Matrix& matrix, absl::Span<const float> bias, absl::Span<const DeltaRows> deltas,
                       Epilogue epilogue, View out) = 0;
   // cos and sin of position / linear_factor * base^(-2i / dims) / factors[i], [rows, dims]: dims / 2 cosines, then the

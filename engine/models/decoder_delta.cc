@@ -54,6 +54,7 @@ absl::StatusOr<std::unique_ptr<MatrixDelta>> Decoder::LoadMatrixDelta(const Delt
 
 absl::StatusOr<std::unique_ptr<const ModelDelta>> Decoder::LoadDelta(const DeltaFile& file,
                                                                      absl::FunctionRef<void()> pause) const {
+  NIBBLE_RETURN_IF_ERROR(CheckNotRotated(source_));
   auto delta = std::make_unique<ModelDelta>();
   delta->layers.resize(static_cast<size_t>(config_.num_layers));
   for (int i = 0; i < config_.num_layers; ++i) {

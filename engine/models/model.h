@@ -54,7 +54,8 @@ class Model {
                                                      Backend& backend, const ModelLoadOptions& options);
 
   // A fine-tune of this model. Any thread, also while a batch runs; calls `pause` between pieces of the work. REQUIRES:
-  // CheckDelta was OK for the model's source, and the model rounds its activations. RESOURCE_EXHAUSTED if memory ends.
+  // CheckDelta was OK for the model's source, and the model rounds its activations. RESOURCE_EXHAUSTED if memory ends;
+  // FAILED_PRECONDITION for a rotated model (CheckNotRotated).
   virtual absl::StatusOr<std::unique_ptr<const ModelDelta>> LoadDelta(const DeltaFile& file,
                                                                       absl::FunctionRef<void()> pause) const = 0;
 

@@ -23,9 +23,9 @@ inline constexpr float kGptqDamping = 0.01f;
 // or the damped matrix is not positive definite in float. n^3 / 3 operations on the calling thread.
 bool FactorHessian(int64_t n, absl::Span<float> hessian);
 
-// Rounds rows of `n` weights, [rows, n], to blocks of kQ4_1, kQ8_0 or kH8_0, [rows, n / 32]; for kH8_0 weights and
-// factor are those of rotated inputs. A group with a weight that is not
-// finite gets the scale NaN. REQUIRES: n is a multiple of 32. Rows do not depend on each other.
+// Rounds rows of `n` weights, [rows, n], to blocks of kQ4_1, kQ8_0 or kH8_0, [rows, n / 32]. For kH8_0 weights and
+// factor are those after rotation (rotation.h). A group with a weight that is not finite gets the scale NaN. REQUIRES:
+// n is a multiple of 32. Rows do not depend on each other.
 void RoundRowsGptq(Encoding encoding, absl::Span<const float> weights, int64_t n, absl::Span<const float> factor,
                    std::byte* blocks);
 

@@ -110,7 +110,7 @@ constexpr ExactRow kExact[] = {
     {Encoding::kQ4_0, {4, true, true}, ReadQ4_0},  {Encoding::kQ4_1, {4, true, true}, ReadQ4_1},
     {Encoding::kQ4_K, {4, true, false}, ReadQ4_K}, {Encoding::kQ5_0, {8, true, false}, ReadQ5_0},
     {Encoding::kQ5_1, {8, true, false}, ReadQ5_1}, {Encoding::kQ5_K, {8, true, false}, ReadQ5_K},
-    {Encoding::kQ8_0, {8, false, true}, ReadQ8_0}, {Encoding::kH8_0, {8, false, true, true}, ReadQ8_0},
+    {Encoding::kQ8_0, {8, false, true}, ReadQ8_0}, {Encoding::kH8_0, {8, false, true}, ReadQ8_0},
 };
 
 const ExactRow* FindExact(const Tensor& tensor) {
@@ -165,8 +165,12 @@ bool HasGroupCodes(const Tensor& tensor) { return FindExact(tensor) != nullptr; 
 GroupFormat FormatOf(const Tensor& tensor, GroupRounding rounding) {
   if (rounding == GroupRounding::kToW4) return {4, true, true};
   const ExactRow* exact = FindExact(tensor);
-  if (exact != nullptr && (rounding == GroupRounding::kAsInFile || exact->format.rotated)) return exact->format;
+  if (rounding == GroupRounding::kAsInFile && exact != nullptr) return exact->format;
   return {8, false, true};
+}
+
+bool HasRotatedCodes(const Tensor& tensor, GroupRounding rounding) {
+  return tensor.encoding == Encoding::kH8_0 && HasGroupCodes(tensor) && rounding != GroupRounding::kToW4;
 }
 
 void ReadGroupRow(const Tensor& tensor, int64_t row, GroupRounding rounding, absl::Span<float> scratch, GroupRow out) {

@@ -1,6 +1,7 @@
 // Weights as integer codes in groups of 32 inputs: value = scale * code + min.
 //
-// Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q8_0 and H8_0 map onto it without another rounding. Everything else is rounded
+// Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K and Q8_0 map onto it without another rounding. H8_0 does too, but its values are
+// those of turned weights, for turned inputs (engine/weights/hadamard.h). Everything else is rounded
 // here: `w8` to symmetric int8 with an f16 scale, `w4` to unsigned 4 bits with f16 scale and min.
 #ifndef NIBBLE_ENGINE_QUANT_WEIGHT_GROUPS_H_
 #define NIBBLE_ENGINE_QUANT_WEIGHT_GROUPS_H_
@@ -19,7 +20,6 @@ struct GroupFormat {
   int bits = 8;             // 4: codes 0..15, always with min; 8: codes -128..127
   bool has_min = false;     // otherwise min is 0
   bool half_params = true;  // scale and min are f16 exactly; otherwise f32
-  bool rotated = false;     // the values are those of weights turned by engine/weights/hadamard.h
 
   bool operator==(const GroupFormat&) const = default;
 };
@@ -31,6 +31,9 @@ enum class GroupRounding { kAsInFile, kToW8, kToW4 };
 
 // A tensor with a delta has no codes of its own: it is rounded as one in float is.
 GroupFormat FormatOf(const Tensor& tensor, GroupRounding rounding);
+
+// Whether ReadGroupRow gives the codes of turned weights: of kH8_0, unless they are rounded to 4 bits.
+bool HasRotatedCodes(const Tensor& tensor, GroupRounding rounding);
 
 // One row of a matrix. codes: [groups * 32]; scales, mins: [groups]. Past the row's end the codes stand for 0.0 where
 // the group is rounded here; they are never seen, since inputs past the end meet zero activations.

@@ -162,8 +162,7 @@ class Quantizer {
     }
     if (parts.empty()) return absl::OkStatus();
     if (moments != nullptr) {
-      NIBBLE_RETURN_IF_ERROR(
-          FactorScaled(absl::StrCat("layer ", layer, ", ", std::string(product.name)), inputs, moments));
+      NIBBLE_RETURN_IF_ERROR(Factor(absl::StrCat("layer ", layer, ", ", std::string(product.name)), inputs, moments));
     }
     for (const std::string_view part : parts) {
       const absl::Span<const float> outputs =
@@ -173,13 +172,15 @@ class Quantizer {
     return absl::OkStatus();
   }
 
-  // `moments` become those of inputs divided by `scales` and rotated, where there are any, and then their factor.
-  static absl::Status FactorScaled(const std::string& where, absl::Span<const float> scales, InputMoments* moments) {
+  // Of a matrix whose inputs have these scales. Smoothed inputs are rotated as well: their matrices are rounded anew
+  // anyhow, while those of the attention's output keep what codes they have.
+  Encoding EncodingFor(absl::Span<const float> scales) const { return scales.empty() ? encoding_ : Encoding::kH8_0; }
+
+  // `moments` become those of the inputs that the rounded matrix meets, and then their factor.
+  absl::Status Factor(const std::string& where, absl::Span<const float> scales, InputMoments* moments) const {
     const absl::Span<float> sums = absl::MakeSpan(moments->sums);
-    if (!scales.empty()) {
-      DivideMoments(scales, sums);
-      RotateMoments(moments->size, sums);
-    }
+    if (!scales.empty()) DivideMoments(scales, sums);
+    if (EncodingFor(scales) == Encoding::kH8_0) RotateMoments(moments->size, sums);
     if (FactorHessian(moments->size, sums)) return absl::OkStatus();
     return absl::FailedPreconditionError(
         absl::StrCat(where, ": the sums of its inputs' products have no Cholesky factor: not finite, or too unequal"));
@@ -188,7 +189,7 @@ class Quantizer {
   // `moments`, factored, may be nullptr.
   void Round(const InputMoments* moments, const FoldedScales& scales, Tensor* tensor) {
     if (moments == nullptr) return rounder_.Nearest(encoding_, scales, tensor);
-    rounder_.Gptq(scales.inputs.empty() ? encoding_ : Encoding::kH8_0, moments->sums, scales, tensor);
+    rounder_.Gptq(EncodingFor(scales.inputs), moments->sums, scales, tensor);
   }
 
   // What does not belong to a layer. A head whose inputs are smoothed has weights of its own.
@@ -209,9 +210,9 @@ class Quantizer {
     }
     Tensor& head = Find("output.weight");
     const std::vector<float> scales = ScalesFor({&head}, moments);
-    NIBBLE_RETURN_IF_ERROR(FactorScaled(head.name, scales, &moments));
+    NIBBLE_RETURN_IF_ERROR(Factor(head.name, scales, &moments));
     rounder_.Divide(scales, &Find("output_norm.weight"));
-    rounder_.Gptq(Encoding::kH8_0, moments.sums, {scales, {}}, &head);
+    Round(&moments, {scales, {}}, &head);
     return absl::OkStatus();
   }
 
@@ -243,7 +244,7 @@ class Quantizer {
   const QuantizeOptions& options_;
   const StageProgress& progress_;
   WorkerPool& pool_;
-  const Encoding encoding_;  // of the layers' matrices
+  const Encoding encoding_;  // of the layers' matrices whose inputs are not smoothed
   QuantizedWeights out_;
   TensorRounder rounder_;
 };

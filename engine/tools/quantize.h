@@ -32,16 +32,17 @@ struct QuantizedWeights {
   int64_t tokens = 0;                   // of the text that were run
 };
 
-// Whether a calibration text is used to smooth inputs (engine/quant/smoothing.h): 8 bits of both. The vectors of the
+// Whether a calibration text is used to smooth inputs (engine/quant/smoothing.h), which are then rotated too
+// (engine/quant/rotation.h): 8 bits of both. The vectors of the
 // norms and the rows of the up projection change with the weights, and a tied head gets weights of its own.
 inline bool Smooths(const QuantizeOptions& options) {
   return options.weights == WeightMode::kW8 && options.activations == ActivationMode::kA8;
 }
 
 // Matrices of the layers become Q4_1 (kW4) or Q8_0 (kW8), the others Q8_0 wherever they have more than 8 bits. What a
-// file has in groups of as few bits is not rounded again, unless its inputs are smoothed. `ids`, of the calibration
-// text, may be empty: then weights are rounded to the nearest, no input is chosen and none smoothed; otherwise weights
-// of the layers, and of a smoothed head, are rounded by engine/quant/gptq.h.
+// file has in groups of as few bits is not rounded again, unless its inputs are smoothed: then it becomes H8_0. `ids`,
+// of the calibration text, may be empty: then weights are rounded to the nearest, no input is chosen and none smoothed;
+// otherwise weights of the layers, and of a smoothed head, are rounded by engine/quant/gptq.h.
 //
 // A function of the model, the ids and the options. INVALID_ARGUMENT for a text or a context that is too short or more
 // than the model's; FAILED_PRECONDITION for a model whose activations are not finite.

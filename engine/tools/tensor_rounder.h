@@ -24,9 +24,10 @@ class TensorRounder {
   // Both must outlive it, and `storage` the tensors.
   TensorRounder(WorkerPool& pool, std::deque<std::vector<std::byte>>& storage) : pool_(pool), storage_(storage) {}
 
-  // REQUIRES: `encoding` is kQ4_1, kQ8_0 or kH8_0; columns are a multiple of 32.
+  // REQUIRES: `encoding` is kQ4_1 or kQ8_0; columns are a multiple of 32.
   void Nearest(Encoding encoding, const FoldedScales& scales, Tensor* tensor);
-  // By gptq.h; `factor` is FactorHessian's, of inputs divided by scales.inputs and, for kH8_0, rotated.
+  // By gptq.h, to kH8_0 as well; `factor` is FactorHessian's, of inputs divided by scales.inputs and, for kH8_0,
+  // rotated.
   void Gptq(Encoding encoding, absl::Span<const float> factor, const FoldedScales& scales, Tensor* tensor);
   // A vector: to F32.
   void Divide(absl::Span<const float> by, Tensor* tensor);

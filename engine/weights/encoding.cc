@@ -96,7 +96,7 @@ void DecodeQ6_K(Bytes block, float* out) {
   }
 }
 
-// Sums of codes are integers and exact.
+// H y / 8 of the turned weights y. Sums of codes are integers and exact.
 void DecodeH8_0(Bytes block, float* out) {
   const float scale = LoadHalf(block) * kRotatedInputFactor;
   for (int i = 0; i < 32; ++i) out[i] = static_cast<float>(static_cast<int8_t>(block[2 + i]));

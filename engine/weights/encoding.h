@@ -1,6 +1,6 @@
 // How weights are written in files: one row per encoding in one table (encoding.cc). A row of a matrix is a whole
 // number of blocks. Layouts are GGUF's (ggml-quants, block_* structs), little-endian. kH8_0 is in files of `nibble
-// quantize` alone: a block of Q8_0 whose values are those of RotateWeights (hadamard.h).
+// quantize` alone: a block of Q8_0 whose values are those of weights turned by hadamard.h.
 #ifndef NIBBLE_ENGINE_WEIGHTS_ENCODING_H_
 #define NIBBLE_ENGINE_WEIGHTS_ENCODING_H_
 

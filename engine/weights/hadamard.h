@@ -1,8 +1,8 @@
 // Groups of 32 inputs turned by a Hadamard matrix, so that no input of a group is much larger than the others when all
 // are rounded with one step: QuaRot (arXiv 2404.00456, section 4) turns whole rows, here each group alone.
 //
-// H is symmetric, its entries are 1 and -1, H H = 32. Inputs become H x / 8 and weights H w / 4: their product is x .
-// w.
+// H is symmetric, its entries are 1 and -1, H H = 32. Inputs x become H x / 8 and weights w become H w / 4, factors
+// that are exact where the square root of 32 is not; the sum of the products stays what it was.
 #ifndef NIBBLE_ENGINE_WEIGHTS_HADAMARD_H_
 #define NIBBLE_ENGINE_WEIGHTS_HADAMARD_H_
 

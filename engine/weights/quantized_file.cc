@@ -94,6 +94,29 @@ absl::StatusOr<std::vector<Int8Inputs>> ReadInt8Inputs(const SafetensorsFile& fi
                      absl::StrCat("more ", kInt8Suffix, " than the layers have products"));
 }
 
+// Parts of a product have their inputs in common, turned or not; a list names inputs as they are.
+absl::Status CheckRotated(const SafetensorsFile& file, const ModelFile& model) {
+  for (int64_t i = 0; i < model.config.num_layers; ++i) {
+    for (const LayerProduct& product : LayerProducts()) {
+      size_t rotated = 0;
+      std::string name;  // of one that is
+      for (const std::string_view part : product.parts) {
+        const Tensor& tensor = *model.weights->Find(absl::StrCat("blk.", i, ".", std::string(part)));
+        if (tensor.encoding != Encoding::kH8_0) continue;
+        ++rotated;
+        name = tensor.name;
+      }
+      if (rotated == 0) continue;
+      if (rotated != product.parts.size()) {
+        return TensorError(*file.Find(name), "is h8_0 where others of its product are not");
+      }
+      if (!model.config.int8_inputs.empty())
+        return TensorError(*file.Find(name), "is h8_0 beside lists of int8 inputs");
+    }
+  }
+  return absl::OkStatus();
+}
+
 // The file up to its tensor table, with a tensor count of 0.
 std::string GgufMetadataOf(absl::Span<const std::byte> source) {
   constexpr size_t kTensorCountOffset = 8;
@@ -163,6 +186,7 @@ absl::StatusOr<ModelFile> ParseQuantized(absl::Span<const std::byte> bytes, std:
   NIBBLE_ASSIGN_OR_RETURN(model.config.int8_inputs, ReadInt8Inputs(file, model.config, lists));
   NIBBLE_ASSIGN_OR_RETURN(model.tokenizer, TokenizerFromGguf(gguf, model.config.vocab_size));
   model.weights = MakeGgufSource(gguf, std::move(owner));
+  NIBBLE_RETURN_IF_ERROR(CheckRotated(file, model));
   return model;
 }
 

@@ -4,7 +4,8 @@
 // and the choices that made the file, for people. Tensors:
 //   gguf.metadata              U8  [bytes]            the GGUF file that the model came from, up to its tensor table,
 //                                                     with a tensor count of 0: architecture and tokenizer
-//   <GGUF's name of a weight>  U8  [.., row bytes]    rows of its encoding's blocks
+//   <GGUF's name of a weight>  U8  [.., row bytes]    rows of its encoding's blocks; of a product's parts all are h8_0
+//                                                     or none, and none where the file has lists of inputs
 //   blk.<n>.<product>.int8_inputs  I32  [inputs]      for all products of all layers or none: qkv, attn_output,
 //   gate_up,
 //                                                     ffn_down; Int8Inputs of model_config.h

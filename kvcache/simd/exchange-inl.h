@@ -18,12 +18,11 @@ namespace nibble {
 namespace simd {
 namespace HWY_NAMESPACE {
 
-// Lane i of the result is lane i ^ kDistance of one register, where kDistance is less than its lanes.
+#if HWY_TARGET != HWY_SCALAR
+// Lane i of the result is lane i ^ kDistance of one register, which has more lanes than that.
 template <int kDistance>
 HWY_INLINE hn::Vec<F> PartnerInRegister(hn::Vec<F> a) {
-#if HWY_TARGET == HWY_SCALAR
-  return a;
-#else
+  static_assert(kDistance == 1 || kDistance == 2 || kDistance == 4 || kDistance == 8);
   if constexpr (kDistance == 8) {
     return hn::ConcatLowerUpper(F(), a, a);
   } else if constexpr (kDistance == 4) {
@@ -33,12 +32,16 @@ HWY_INLINE hn::Vec<F> PartnerInRegister(hn::Vec<F> a) {
   } else {
     return hn::Shuffle2301(a);
   }
-#endif
 }
+#endif
 
+// Lane i of the result is lane i ^ kDistance; kDistance is 1, 2, 4 or 8.
 template <int kDistance>
 HWY_INLINE V16 Partner(V16 a) {
   V16 r;
+#if HWY_TARGET == HWY_SCALAR
+  NIBBLE_PARTS r.v[i] = a.v[i ^ kDistance];
+#else
   NIBBLE_PARTS {
     if constexpr (kDistance >= kLanes) {
       r.v[i] = a.v[i ^ (kDistance / kLanes)];
@@ -46,6 +49,7 @@ HWY_INLINE V16 Partner(V16 a) {
       r.v[i] = PartnerInRegister<kDistance>(a.v[i]);
     }
   }
+#endif
   return r;
 }
 

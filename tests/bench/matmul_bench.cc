@@ -1,5 +1,6 @@
 // What a matrix product costs: rows of activations quantized and multiplied by packed weights, for the shapes of real
-// models, by instruction set, format and rows, on one core.
+// models, by instruction set, format and rows, on one core; and what quantizing a row costs of it, a group of 32 inputs
+// as they are or turned first.
 //
 // usage: matmul_bench [Google Benchmark's flags, e.g. --benchmark_filter=avx512/q4_1]
 //
@@ -14,7 +15,9 @@
 #include <vector>
 
 #include "engine/backends/cpu/cpu_backend.h"
+#include "engine/backends/cpu/row_rounding.h"
 #include "engine/backends/cpu/worker_pool.h"
+#include "engine/quant/weight_groups.h"
 #include "engine/tools/machine.h"
 #include "engine/weights/weight_source.h"
 #include "kvcache/codecs/raw_form.h"
@@ -77,9 +80,36 @@ class Product {
   std::unique_ptr<Matrix> matrix_;
 };
 
+void RoundRow(benchmark::State& state, simd::Isa isa, bool rotated) {
+  constexpr int64_t kGroups = 48;  // SmolLM2's down projection
+  std::vector<float> x(kGroups * kGroupSize), scales(kGroups), sums(kGroups);
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  for (float& value : x) value = normal(random);
+  std::vector<int8_t> codes(x.size());
+  std::vector<int32_t> biases(kGroups);
+  float row_sum = 0.0f;
+  const QuantizedRows rows = {codes.data(), scales.data(), sums.data(), biases.data(), &row_sum, kGroups};
+  for (auto unused : state) {
+    QuantizeRow(isa, x.data(), static_cast<int64_t>(x.size()), 0, {nullptr, rotated}, rows);
+    benchmark::DoNotOptimize(row_sum);
+  }
+  state.counters["groups"] =
+      benchmark::Counter(static_cast<double>(state.iterations() * kGroups), benchmark::Counter::kIsRate);
+}
+
+void RegisterRounding(simd::Isa isa) {
+  for (const bool rotated : {false, true}) {
+    const std::string name = std::string(simd::Name(isa)) + "/round_row" + (rotated ? "/rotated" : "");
+    benchmark::RegisterBenchmark(name.c_str(),
+                                 [isa, rotated](benchmark::State& state) { RoundRow(state, isa, rotated); });
+  }
+}
+
 void RegisterAll() {
   for (const simd::Isa isa : simd::SupportedIsas()) {
     if (isa == simd::Isa::kScalar) continue;  // a reference, not a way to serve
+    RegisterRounding(isa);
     const double peak = MeasureMachine(isa, 1).int8_gmacs;
     for (const Encoding encoding : kEncodings) {
       for (const Shape& shape : kShapes) {

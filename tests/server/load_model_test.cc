@@ -12,6 +12,7 @@
 #include "engine/quant/calibration/calibration_file.h"
 #include "engine/weights/fingerprint.h"
 #include "engine/weights/model_file.h"
+#include "engine/weights/quantized_file.h"
 #include "gtest/gtest.h"
 #include "tests/base/status_matchers.h"
 #include "tests/engine/weights/gguf_builder.h"
@@ -99,6 +100,30 @@ TEST_F(LoadModelTest, AFolderServesUnderItsWholeName) {
   }
   options.path = ModelPath("tiny-qwen2-bf16");
   EXPECT_EQ((*LoadModel(options))->name, "tiny-qwen2-bf16");
+}
+
+// What `nibble quantize` rotates runs no adapters: said at the start, not to each of them.
+TEST(LoadModelOfAFile, AdaptersOverRotatedWeightsAreRefused) {
+  const std::string path = ModelPath("tiny-gemma3-q8_0"), bytes = FileBytes(path);
+  const auto source = engine::OpenModelFile(path);
+  ASSERT_THAT(source, IsOk());
+  engine::QuantizedModel quantized;
+  quantized.source = {reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()};
+  for (engine::Tensor tensor : source->weights->tensors()) {
+    if (tensor.name == "blk.0.ffn_down.weight") tensor.encoding = engine::Encoding::kH8_0;
+    quantized.tensors.push_back(tensor);
+  }
+  const std::string file = testing::TempDir() + "rotated_" + std::to_string(getpid()) + ".safetensors";
+  std::ofstream(file, std::ios::binary) << engine::SerializeQuantized(quantized);
+  LoadOptions options;
+  options.path = file;
+  options.engine.kv_memory_bytes = 4 << 20;
+  EXPECT_THAT(LoadModel(options), IsOk());
+  options.adapters = testing::TempDir();
+  EXPECT_THAT(LoadModel(options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("--adapters: tensor \"blk.0.ffn_down.weight\" of the base is rotated")));
+  std::filesystem::remove(file);
 }
 
 }  // namespace

@@ -149,7 +149,7 @@ void CpuBackend::MatMul(View x, const Matrix& matrix, absl::Span<const float> bi
   section_work_.clear();
   int64_t panels = 0;
   for (const Section& section : sections) {
-    NIBBLE_CHECK(deltas.empty() || !section.f32);
+    NIBBLE_CHECK(deltas.empty() || (!section.f32 && !packed.row_form().rotated));
     const PanelKernel kernel = section.f32 ? FloatPanelKernel(isa_) : QuantizedPanelKernel(isa_, section.format);
     section_work_.push_back({&section, kernel, panels});
     panels += section.panels();

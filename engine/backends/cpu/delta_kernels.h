@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "engine/backends/cpu/matmul_kernels.h"
+#include "engine/backends/cpu/row_rounding.h"
 #include "kvcache/simd/isa.h"
 
 namespace nibble::engine {

@@ -123,9 +123,7 @@ void FloatPanel(const PanelArgs& a) {
 PanelKernel ChoosePanel(const GroupFormat& format) {
   if (format == GroupFormat{4, true, true}) return QuantizedPanel<4, true, true>;
   if (format == GroupFormat{4, true, false}) return QuantizedPanel<4, true, false>;
-  if (format == GroupFormat{8, false, true} || format == GroupFormat{8, false, true, true}) {
-    return QuantizedPanel<8, false, true>;
-  }
+  if (format == GroupFormat{8, false, true}) return QuantizedPanel<8, false, true>;
   NIBBLE_CHECK((format == GroupFormat{8, true, false}));
   return QuantizedPanel<8, true, false>;
 }

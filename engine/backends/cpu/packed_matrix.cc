@@ -81,7 +81,7 @@ bool PackQuantizedRow(const Tensor& tensor, int64_t row, GroupRounding rounding,
 
 // The values that a quantized section would stand for, as floats: what f32 activations are multiplied with.
 void DecodeRowOf(WeightMode mode, const Tensor& tensor, int64_t row, absl::Span<float> out) {
-  if (mode == WeightMode::kF32 || FormatOf(tensor, RoundingOf(mode)).rotated) return DecodeRow(tensor, row, out);
+  if (mode == WeightMode::kF32 || HasRotatedCodes(tensor, RoundingOf(mode))) return DecodeRow(tensor, row, out);
   GroupRowStorage storage((tensor.cols() + kGroupSize - 1) / kGroupSize);
   ReadGroupRow(tensor, row, RoundingOf(mode), out, storage.row());
   for (int64_t k = 0; k < tensor.cols(); ++k) {
@@ -124,11 +124,6 @@ absl::StatusOr<Section> PackSection(const Tensor& tensor, WeightMode weights, Ac
   return section;
 }
 
-absl::Status UnlikeInputs(const Tensor& tensor) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      "tensor ", tensor.name, ": is rotated where another of the same inputs is not, or inputs of it are to be int8"));
-}
-
 }  // namespace
 
 int64_t PanelGroupBytes(const GroupFormat& format) {
@@ -145,12 +140,13 @@ absl::StatusOr<std::unique_ptr<PackedMatrix>> PackedMatrix::Pack(absl::Span<cons
     matrix->int4_inputs_.assign(static_cast<size_t>(matrix->groups() * kGroupSize), 1.0f);
     for (const int32_t input : inputs.int8_inputs) matrix->int4_inputs_[static_cast<size_t>(input)] = 0.0f;
   }
+  const bool quantized = weights != WeightMode::kF32 && inputs.mode != ActivationMode::kF32;
+  matrix->rotated_ = quantized && HasRotatedCodes(*parts.front(), RoundingOf(weights));
+  NIBBLE_CHECK(!matrix->rotated_ || inputs.mode != ActivationMode::kA4 || inputs.int8_inputs.empty());
   for (const Tensor* part : parts) {
     NIBBLE_CHECK(part->cols() == matrix->cols_);
     NIBBLE_ASSIGN_OR_RETURN(Section section, PackSection(*part, weights, inputs.mode, pool));
-    const bool rotated = !section.f32 && section.format.rotated;
-    if (part == parts.front()) matrix->rotated_ = rotated;
-    if (rotated != matrix->rotated_ || (rotated && !inputs.int8_inputs.empty())) return UnlikeInputs(*part);
+    NIBBLE_CHECK(section.f32 || HasRotatedCodes(*part, RoundingOf(weights)) == matrix->rotated_);
     section.first_output = matrix->rows_;
     matrix->rows_ += section.num_outputs;
     matrix->sections_.push_back(std::move(section));

@@ -42,7 +42,7 @@ struct Section {
 class PackedMatrix : public Matrix {
  public:
   // Packs in parallel. RESOURCE_EXHAUSTED if memory ends; FAILED_PRECONDITION, naming the tensor, for a scale or min
-  // that its format cannot hold, and where inputs are rotated for some parts and not for others.
+  // that its format cannot hold. REQUIRES of kH8_0 what quantized_file.h proves.
   static absl::StatusOr<std::unique_ptr<PackedMatrix>> Pack(absl::Span<const Tensor* const> parts, WeightMode weights,
                                                             const InputRounding& inputs, WorkerPool& pool);
 

@@ -43,7 +43,7 @@ HWY_INLINE Group LoadGroup(const float* x, int64_t cols, int64_t g) {
 HWY_INLINE V16 Butterflies(V16 a) { return Butterfly<1>(Butterfly<2>(Butterfly<4>(Butterfly<8>(a)))); }
 
 // Hadamard32 of hadamard.h, operation by operation, and its factor.
-HWY_INLINE Group Rotate(const Group& group) {
+HWY_INLINE Group Turn(const Group& group) {
   const V16 factor = Set(kRotatedInputFactor);
   return {Mul(Butterflies(Add(group.low, group.high)), factor), Mul(Butterflies(Sub(group.low, group.high)), factor)};
 }
@@ -63,7 +63,7 @@ struct RotatedGroups {
   float* kept;
 
   HWY_INLINE Group First(int64_t g, int64_t i) const {
-    const Group rotated = Rotate(LoadGroup(x, cols, g));
+    const Group rotated = Turn(LoadGroup(x, cols, g));
     Store(rotated.low, kept + i * kGroupSize);
     Store(rotated.high, kept + i * kGroupSize + 16);
     return rotated;

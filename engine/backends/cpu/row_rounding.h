@@ -28,7 +28,8 @@ struct RowForm {
   bool rotated = false;                // each group turned first (engine/weights/hadamard.h)
 };
 
-// Quantizes one row of `cols` floats. A group that holds NaN or infinity gets scale NaN, so that its products say so.
+// Quantizes one row of `cols` floats. A group that holds NaN or infinity, or whose sums overflow as it is turned, gets
+// scale NaN, so that its products say so.
 void QuantizeRow(simd::Isa isa, const float* x, int64_t cols, int64_t row, const RowForm& form,
                  const QuantizedRows& out);
 

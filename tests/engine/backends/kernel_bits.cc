@@ -19,6 +19,7 @@
 #include "engine/backends/cpu/delta_kernels.h"
 #include "engine/backends/cpu/matmul_kernels.h"
 #include "engine/backends/cpu/row_kernels.h"
+#include "engine/backends/cpu/row_rounding.h"
 
 namespace nibble::engine {
 namespace {
@@ -186,12 +187,10 @@ void PrintSoftmax(Numbers& numbers) {
 }
 
 void PrintRotated(Numbers& numbers) {
-  const std::vector<float> x = numbers.Make(5 * 96);
-  for (const bool int4 : {false, true}) {
-    const Rounded rounded(x, 5, int4, /*rotated=*/true);
-    Print(int4 ? "rotated a4" : "rotated a8", rounded.scales);
-    Print(int4 ? "rotated a4 codes" : "rotated a8 codes",
-          std::vector<float>(rounded.codes.begin(), rounded.codes.end()));
+  for (const int64_t cols : {96, 576}) {
+    const Rounded rounded(numbers.Make(static_cast<size_t>(5 * cols)), 5, /*int4=*/false, /*rotated=*/true);
+    Print("rotated " + std::to_string(cols), rounded.scales);
+    Print("rotated codes " + std::to_string(cols), std::vector<float>(rounded.codes.begin(), rounded.codes.end()));
   }
 }
 

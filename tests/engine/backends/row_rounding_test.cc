@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -11,6 +13,7 @@
 #include "engine/quant/weight_groups.h"
 #include "engine/weights/hadamard.h"
 #include "gtest/gtest.h"
+#include "kvcache/simd/isa.h"
 #include "tests/engine/backends/random_tensor.h"
 
 namespace nibble::engine {
@@ -107,21 +110,22 @@ TEST(QuantizeRow, AnInt8InputDoesNotWidenTheStepOfItsGroup) {
   EXPECT_EQ(codes[7], 127);
 }
 
-// A row of three groups, rounded.
+constexpr int64_t kGroups = 35;  // twice those that are rounded at once, and some
+
 struct Rounded {
-  explicit Rounded(simd::Isa isa, const std::vector<float>& x, const RowForm& form) {
+  Rounded(simd::Isa isa, const std::vector<float>& x, const RowForm& form) {
     QuantizeRow(isa, x.data(), static_cast<int64_t>(x.size()), 0, form,
-                {codes.data(), scales.data(), scaled_sums.data(), biases.data(), &row_sum, 3});
+                {codes.data(), scales.data(), scaled_sums.data(), biases.data(), &row_sum, kGroups});
   }
-  std::vector<int8_t> codes = std::vector<int8_t>(96);
-  std::vector<float> scales = std::vector<float>(3), scaled_sums = scales;
-  std::vector<int32_t> biases = std::vector<int32_t>(3);
+  std::vector<int8_t> codes = std::vector<int8_t>(kGroups * kGroupSize);
+  std::vector<float> scales = std::vector<float>(kGroups), scaled_sums = scales;
+  std::vector<int32_t> biases = std::vector<int32_t>(kGroups);
   float row_sum = 0.0f;
 };
 
-// Three groups, the last of which the row does not fill, turned by the plain definition.
+// Whole groups, turned by the plain definition.
 std::vector<float> PlainlyRotated(std::vector<float> x) {
-  x.resize(96, 0.0f);
+  x.resize(kGroups * kGroupSize, 0.0f);
   for (size_t k = 0; k < x.size(); k += kHadamardSize) Hadamard32(&x[k]);
   for (float& value : x) value *= kRotatedInputFactor;
   return x;
@@ -129,12 +133,12 @@ std::vector<float> PlainlyRotated(std::vector<float> x) {
 
 TEST(QuantizeRow, ARotatedRowIsTheRoundedOneOfTheDefinitionOnEveryTarget) {
   std::mt19937_64 random(17);
-  std::vector<float> int4(96, 1.0f);
+  const std::vector<float> int4(kGroups * kGroupSize, 1.0f);
   for (const float factor : {1.0f, 1e-20f, 1e30f}) {
-    std::vector<float> x = RandomFloats(80, random);
+    std::vector<float> x = RandomFloats(kGroups * kGroupSize - 16, random);  // the last group is not full
     for (float& value : x) value *= factor;
     x[7] *= 50.0f;
-    for (const float* const inputs : {static_cast<const float*>(nullptr), static_cast<const float*>(int4.data())}) {
+    for (const float* const inputs : {static_cast<const float*>(nullptr), int4.data()}) {
       const Rounded want(simd::Isa::kScalar, PlainlyRotated(x), {inputs, false});
       for (const simd::Isa isa : simd::SupportedIsas()) {
         const Rounded got(isa, x, {inputs, true});
@@ -148,14 +152,16 @@ TEST(QuantizeRow, ARotatedRowIsTheRoundedOneOfTheDefinitionOnEveryTarget) {
   }
 }
 
-TEST(QuantizeRow, ARotatedGroupThatIsNotFiniteHasTheScaleNanAlone) {
-  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-    std::vector<float> x(96, 1.0f);
-    x[40] = bad;
+TEST(QuantizeRow, ARotatedGroupThatIsNotFiniteOrOverflowsHasTheScaleNanAlone) {
+  constexpr float kMost = std::numeric_limits<float>::max();
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), kMost}) {
+    std::vector<float> x(kGroups * kGroupSize, 1.0f);
+    x[17 * kGroupSize + 8] = x[17 * kGroupSize + 9] = bad;
     for (const simd::Isa isa : simd::SupportedIsas()) {
       const Rounded got(isa, x, {nullptr, true});
-      EXPECT_TRUE(std::isfinite(got.scales[0]) && std::isnan(got.scales[1]) && std::isfinite(got.scales[2]));
-      EXPECT_TRUE(std::all_of(&got.codes[32], &got.codes[64], [](int8_t code) { return code == 0; }));
+      for (int64_t g = 0; g < kGroups; ++g) EXPECT_EQ(std::isnan(got.scales[g]), g == 17) << simd::Name(isa);
+      const auto codes = got.codes.begin() + 17 * kGroupSize;
+      EXPECT_TRUE(std::all_of(codes, codes + kGroupSize, [](int8_t code) { return code == 0; }));
     }
   }
 }

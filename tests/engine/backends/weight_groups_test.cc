@@ -44,10 +44,14 @@ TEST(WeightGroups, RotatedCodesAreKeptWhereEightBitsAreAskedFor) {
   OwnedTensor plain = rotated;
   plain.tensor.encoding = Encoding::kQ8_0;
   for (const GroupRounding rounding : {GroupRounding::kAsInFile, GroupRounding::kToW8}) {
-    EXPECT_TRUE(FormatOf(rotated.tensor, rounding).rotated);
-    EXPECT_EQ(Groups(rotated.tensor, rounding).codes, Groups(plain.tensor, rounding).codes);
+    EXPECT_TRUE(HasRotatedCodes(rotated.tensor, rounding));
+    EXPECT_FALSE(HasRotatedCodes(plain.tensor, rounding));
+    const Groups got(rotated.tensor, rounding), want(plain.tensor, rounding);
+    EXPECT_EQ(got.codes, want.codes);
+    EXPECT_EQ(got.scales, want.scales);
+    EXPECT_EQ(got.mins, want.mins);
   }
-  EXPECT_FALSE(FormatOf(rotated.tensor, GroupRounding::kToW4).rotated);
+  EXPECT_FALSE(HasRotatedCodes(rotated.tensor, GroupRounding::kToW4));
   const Groups four(rotated.tensor, GroupRounding::kToW4);
   const std::vector<float> want = Decode(rotated.tensor);
   for (size_t k = 0; k < want.size(); ++k) EXPECT_NEAR(four.value(k), want[k], 0.6 * four.scales[k / kGroupSize]);

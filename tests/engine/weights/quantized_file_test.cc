@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/weights/mapped_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/base/status_matchers.h"
@@ -16,6 +17,7 @@
 namespace nibble::engine {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -162,6 +164,36 @@ TEST(QuantizedFile, Row57_WhatIsWrongIsRefusedNamingTheField) {
     const std::string bytes = SerializeSafetensors(parts.metadata, parts.tensors);
     EXPECT_THAT(Reopen(bytes), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(breakage.error)));
   }
+}
+
+TEST(QuantizedFile, Row57_RotatedPartsComeTogetherAndWithoutLists) {
+  const auto source = *MappedFile::Open(NIBBLE_TESTS_DIR "/golden/logits/tiny-gemma3-q8_0.gguf");
+  const ModelFile model = *ParseModelFile(source->bytes(), source);
+  QuantizedModel file;
+  file.source = source->bytes();
+  file.tensors.assign(model.weights->tensors().begin(), model.weights->tensors().end());
+  const auto reopened = [&] {
+    const std::string bytes = SerializeQuantized(file);
+    return Reopen(bytes).status();
+  };
+  const auto rotate = [&](const std::string& name) {
+    for (Tensor& tensor : file.tensors) {
+      if (tensor.name == name) tensor.encoding = Encoding::kH8_0;
+    }
+  };
+  const auto refused = [](const char* tensor, const char* what) {
+    return StatusIs(absl::StatusCode::kFailedPrecondition, AllOf(HasSubstr(tensor), HasSubstr(what)));
+  };
+  rotate("blk.1.attn_q.weight");
+  EXPECT_THAT(reopened(), refused("\"blk.1.attn_q.weight\" at byte", "is h8_0 where others of its product are not"));
+  rotate("blk.1.attn_k.weight");
+  EXPECT_THAT(reopened(), refused("\"blk.1.attn_k.weight\"", "is h8_0 where others of its product are not"));
+  rotate("blk.1.attn_v.weight");
+  rotate("blk.0.ffn_down.weight");
+  rotate("token_embd.weight");
+  EXPECT_THAT(reopened(), IsOk());
+  file.int8_inputs.resize(static_cast<size_t>(model.config.num_layers));
+  EXPECT_THAT(reopened(), refused("\"blk.0.ffn_down.weight\"", "is h8_0 beside lists of int8 inputs"));
 }
 
 TEST(QuantizedFile, MetadataThatHoldsTensorsIsRefused) {
