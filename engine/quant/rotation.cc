@@ -21,10 +21,12 @@ void RotateWeights(absl::Span<float> weights) {
   for (size_t i = 0; i < weights.size(); i += kHadamardSize) RotateGroup(kRotatedWeightFactor, 1, &weights[i]);
 }
 
+void RotateInputs(absl::Span<float> inputs) {
+  for (size_t i = 0; i < inputs.size(); i += kHadamardSize) RotateGroup(kRotatedInputFactor, 1, &inputs[i]);
+}
+
 void RotateMoments(int64_t n, absl::Span<float> moments) {
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t k = 0; k < n; k += kHadamardSize) RotateGroup(kRotatedInputFactor, 1, &moments[i * n + k]);
-  }
+  RotateInputs(moments);  // row by row
   for (int64_t k = 0; k < n; k += kHadamardSize) {
     for (int64_t i = 0; i < n; ++i) RotateGroup(kRotatedInputFactor, n, &moments[k * n + i]);
   }

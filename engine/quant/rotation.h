@@ -11,6 +11,9 @@ namespace nibble::engine {
 // In place: what kH8_0 keeps of each group of weights. REQUIRES: whole groups.
 void RotateWeights(absl::Span<float> weights);
 
+// In place: what a kernel makes of each group of a row of inputs. REQUIRES: whole groups.
+void RotateInputs(absl::Span<float> inputs);
+
 // In place: sums of x x^T, [n, n], become those of the rotated inputs. REQUIRES: n is a multiple of 32.
 void RotateMoments(int64_t n, absl::Span<float> moments);
 

@@ -82,17 +82,15 @@ class Product {
 
 void RoundRow(benchmark::State& state, simd::Isa isa, bool rotated) {
   constexpr int64_t kGroups = 48;  // SmolLM2's down projection
-  std::vector<float> x(kGroups * kGroupSize), scales(kGroups), sums(kGroups);
+  std::vector<float> x(kGroups * kGroupSize);
   std::mt19937 random(3);
   std::normal_distribution<float> normal;
   for (float& value : x) value = normal(random);
-  std::vector<int8_t> codes(x.size());
-  std::vector<int32_t> biases(kGroups);
-  float row_sum = 0.0f;
-  const QuantizedRows rows = {codes.data(), scales.data(), sums.data(), biases.data(), &row_sum, kGroups};
+  QuantizedRowsBuffer buffer;
+  const QuantizedRows rows = buffer.Fit(1, kGroups);
   for (auto unused : state) {
     QuantizeRow(isa, x.data(), static_cast<int64_t>(x.size()), 0, {nullptr, rotated}, rows);
-    benchmark::DoNotOptimize(row_sum);
+    benchmark::DoNotOptimize(*rows.row_sums);
   }
   state.counters["groups"] =
       benchmark::Counter(static_cast<double>(state.iterations() * kGroups), benchmark::Counter::kIsRate);

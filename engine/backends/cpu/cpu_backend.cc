@@ -124,17 +124,8 @@ void CpuBackend::Add(View x, View y, View out) {
 }
 
 void CpuBackend::Quantize(View x, const PackedMatrix& matrix) {
-  const int64_t groups = matrix.groups();
   const RowForm form = matrix.row_form();
-  const size_t count = static_cast<size_t>(x.rows * groups);
-  if (scales_.size() < count) {
-    codes_.resize(count * kGroupSize);
-    scales_.resize(count);
-    scaled_sums_.resize(count);
-    biases_.resize(count);
-  }
-  if (row_sums_.size() < static_cast<size_t>(x.rows)) row_sums_.resize(static_cast<size_t>(x.rows));
-  quantized_ = {codes_.data(), scales_.data(), scaled_sums_.data(), biases_.data(), row_sums_.data(), groups};
+  quantized_ = quantized_buffer_.Fit(x.rows, matrix.groups());
   ForRows(pool_, x.rows, [&](int64_t row) { QuantizeRow(isa_, x.row(row), x.cols, row, form, quantized_); });
 }
 

@@ -89,10 +89,8 @@ class CpuBackend : public Backend {
   std::vector<std::pair<const SequenceRows*, int64_t>> full_pages_;  // of the current step
   std::vector<SectionWork> section_work_;                            // of the current product
   // The quantized input of the current product.
+  QuantizedRowsBuffer quantized_buffer_;
   QuantizedRows quantized_;
-  std::vector<int8_t> codes_;
-  std::vector<float> scales_, scaled_sums_, row_sums_;
-  std::vector<int32_t> biases_;
 };
 
 }  // namespace nibble::engine

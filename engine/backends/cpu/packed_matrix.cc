@@ -140,17 +140,17 @@ absl::StatusOr<std::unique_ptr<PackedMatrix>> PackedMatrix::Pack(absl::Span<cons
     matrix->int4_inputs_.assign(static_cast<size_t>(matrix->groups() * kGroupSize), 1.0f);
     for (const int32_t input : inputs.int8_inputs) matrix->int4_inputs_[static_cast<size_t>(input)] = 0.0f;
   }
-  const bool quantized = weights != WeightMode::kF32 && inputs.mode != ActivationMode::kF32;
-  matrix->rotated_ = quantized && HasRotatedCodes(*parts.front(), RoundingOf(weights));
-  NIBBLE_CHECK(!matrix->rotated_ || inputs.mode != ActivationMode::kA4 || inputs.int8_inputs.empty());
   for (const Tensor* part : parts) {
     NIBBLE_CHECK(part->cols() == matrix->cols_);
     NIBBLE_ASSIGN_OR_RETURN(Section section, PackSection(*part, weights, inputs.mode, pool));
-    NIBBLE_CHECK(section.f32 || HasRotatedCodes(*part, RoundingOf(weights)) == matrix->rotated_);
+    const bool rotated = !section.f32 && HasRotatedCodes(*part, RoundingOf(weights));
+    NIBBLE_CHECK(part == parts.front() || rotated == matrix->rotated_);
+    matrix->rotated_ = rotated;
     section.first_output = matrix->rows_;
     matrix->rows_ += section.num_outputs;
     matrix->sections_.push_back(std::move(section));
   }
+  NIBBLE_CHECK(!matrix->rotated_ || inputs.mode != ActivationMode::kA4 || inputs.int8_inputs.empty());
   return matrix;
 }
 

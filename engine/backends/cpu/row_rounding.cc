@@ -201,6 +201,20 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace nibble::engine {
 
+static_assert(kGroupSize == kHadamardSize);
+
+QuantizedRows QuantizedRowsBuffer::Fit(int64_t rows, int64_t groups) {
+  const auto count = static_cast<size_t>(rows * groups);
+  if (scales_.size() < count) {
+    codes_.resize(count * kGroupSize);
+    scales_.resize(count);
+    scaled_sums_.resize(count);
+    biases_.resize(count);
+  }
+  if (row_sums_.size() < static_cast<size_t>(rows)) row_sums_.resize(static_cast<size_t>(rows));
+  return {codes_.data(), scales_.data(), scaled_sums_.data(), biases_.data(), row_sums_.data(), groups};
+}
+
 void QuantizeRow(simd::Isa isa, const float* x, int64_t cols, int64_t row, const RowForm& form,
                  const QuantizedRows& out) {
   NIBBLE_FOR_ISA(isa, QuantizeOneRow(x, cols, row, form, out));

@@ -3,6 +3,7 @@
 #define NIBBLE_ENGINE_BACKENDS_CPU_ROW_ROUNDING_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "kvcache/simd/isa.h"
 
@@ -20,6 +21,18 @@ struct QuantizedRows {
   int32_t* biases = nullptr;     // -128 * sum of the group's codes: undoes the shift of weights to unsigned
   float* row_sums = nullptr;     // of the scaled sums, in order; [rows]
   int64_t groups = 0;
+};
+
+// Memory of QuantizedRows, used again from product to product.
+class QuantizedRowsBuffer {
+ public:
+  // Room for that many; what was in it may be lost. Valid until the next call.
+  QuantizedRows Fit(int64_t rows, int64_t groups);
+
+ private:
+  std::vector<int8_t> codes_;
+  std::vector<float> scales_, scaled_sums_, row_sums_;
+  std::vector<int32_t> biases_;
 };
 
 // What a matrix wants of its inputs.

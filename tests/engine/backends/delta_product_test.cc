@@ -76,10 +76,9 @@ std::vector<float> Multiply(const Fixture& fixture, simd::Isa isa, std::vector<f
 
 // The definition, in doubles, on activations as QuantizeRow rounds them.
 std::vector<double> Definition(const Fixture& fixture, const std::vector<float>& x, size_t fine_tune) {
-  int8_t codes[128];
-  float scales[4], scaled_sums[4], row_sum;
-  int32_t biases[4];
-  QuantizeRow(simd::Isa::kScalar, x.data(), kCols, 0, {}, {codes, scales, scaled_sums, biases, &row_sum, 4});
+  QuantizedRowsBuffer buffer;
+  const QuantizedRows rounded = buffer.Fit(1, 4);
+  QuantizeRow(simd::Isa::kScalar, x.data(), kCols, 0, {}, rounded);
   std::vector<double> out;
   const std::vector<PartDelta> parts = fixture.fine_tunes()[fine_tune];
   for (const PartDelta& part : parts) {
@@ -88,7 +87,7 @@ std::vector<double> Definition(const Fixture& fixture, const std::vector<float>&
       if (part.signs != nullptr) part.signs->AddTo(row, absl::MakeSpan(values));
       if (part.codes != nullptr) part.codes->AddTo(row, absl::MakeSpan(values));
       double sum = 0;
-      for (int64_t k = 0; k < kCols; ++k) sum += double{values[k]} * scales[k / 32] * codes[k];
+      for (int64_t k = 0; k < kCols; ++k) sum += double{values[k]} * rounded.scales[k / 32] * rounded.codes[k];
       out.push_back(sum);
     }
   }

@@ -77,21 +77,16 @@ struct Rounded {
   Rounded(const std::vector<float>& x, int64_t rows, bool int4, bool rotated = false) {
     const int64_t cols = static_cast<int64_t>(x.size()) / rows;
     groups = (cols + kGroupSize - 1) / kGroupSize;
-    const auto count = static_cast<size_t>(rows * groups);
-    codes.resize(count * kGroupSize);
-    scales.resize(count), sums.resize(count), biases.resize(count), row_sums.resize(static_cast<size_t>(rows));
     std::vector<float> inputs(static_cast<size_t>(groups) * kGroupSize, 1.0f);
     for (size_t i = 0; i < inputs.size(); i += 8) inputs[i] = 0.0f;
-    view = {codes.data(), scales.data(), sums.data(), biases.data(), row_sums.data(), groups};
+    view = buffer.Fit(rows, groups);
     for (int64_t row = 0; row < rows; ++row) {
       QuantizeRow(kIsa, x.data() + row * cols, cols, row, {int4 ? inputs.data() : nullptr, rotated}, view);
     }
   }
 
   int64_t groups;
-  std::vector<int8_t> codes;
-  std::vector<float> scales, sums, row_sums;
-  std::vector<int32_t> biases;
+  QuantizedRowsBuffer buffer;
   QuantizedRows view;
 };
 
@@ -189,8 +184,9 @@ void PrintSoftmax(Numbers& numbers) {
 void PrintRotated(Numbers& numbers) {
   for (const int64_t cols : {96, 576}) {
     const Rounded rounded(numbers.Make(static_cast<size_t>(5 * cols)), 5, /*int4=*/false, /*rotated=*/true);
-    Print("rotated " + std::to_string(cols), rounded.scales);
-    Print("rotated codes " + std::to_string(cols), std::vector<float>(rounded.codes.begin(), rounded.codes.end()));
+    const QuantizedRows& rows = rounded.view;
+    Print("rotated " + std::to_string(cols), {rows.scales, rows.scales + 5 * rows.groups});
+    Print("rotated codes " + std::to_string(cols), {rows.codes, rows.codes + 5 * cols});
   }
 }
 

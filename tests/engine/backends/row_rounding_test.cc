@@ -10,8 +10,9 @@
 #include <random>
 #include <vector>
 
+#include "absl/types/span.h"
+#include "engine/quant/rotation.h"
 #include "engine/quant/weight_groups.h"
-#include "engine/weights/hadamard.h"
 #include "gtest/gtest.h"
 #include "kvcache/simd/isa.h"
 #include "tests/engine/backends/random_tensor.h"
@@ -113,21 +114,22 @@ TEST(QuantizeRow, AnInt8InputDoesNotWidenTheStepOfItsGroup) {
 constexpr int64_t kGroups = 35;  // twice those that are rounded at once, and some
 
 struct Rounded {
-  Rounded(simd::Isa isa, const std::vector<float>& x, const RowForm& form) {
-    QuantizeRow(isa, x.data(), static_cast<int64_t>(x.size()), 0, form,
-                {codes.data(), scales.data(), scaled_sums.data(), biases.data(), &row_sum, kGroups});
+  Rounded(simd::Isa isa, const std::vector<float>& x, const RowForm& form) : rows(buffer.Fit(1, kGroups)) {
+    QuantizeRow(isa, x.data(), static_cast<int64_t>(x.size()), 0, form, rows);
   }
-  std::vector<int8_t> codes = std::vector<int8_t>(kGroups * kGroupSize);
-  std::vector<float> scales = std::vector<float>(kGroups), scaled_sums = scales;
-  std::vector<int32_t> biases = std::vector<int32_t>(kGroups);
-  float row_sum = 0.0f;
+  auto codes() const { return absl::MakeConstSpan(rows.codes, kGroups * kGroupSize); }
+  auto scales() const { return absl::MakeConstSpan(rows.scales, kGroups); }
+  auto scaled_sums() const { return absl::MakeConstSpan(rows.scaled_sums, kGroups); }
+  auto biases() const { return absl::MakeConstSpan(rows.biases, kGroups); }
+
+  QuantizedRowsBuffer buffer;
+  const QuantizedRows rows;
 };
 
 // Whole groups, turned by the plain definition.
 std::vector<float> PlainlyRotated(std::vector<float> x) {
   x.resize(kGroups * kGroupSize, 0.0f);
-  for (size_t k = 0; k < x.size(); k += kHadamardSize) Hadamard32(&x[k]);
-  for (float& value : x) value *= kRotatedInputFactor;
+  RotateInputs(absl::MakeSpan(x));
   return x;
 }
 
@@ -142,11 +144,11 @@ TEST(QuantizeRow, ARotatedRowIsTheRoundedOneOfTheDefinitionOnEveryTarget) {
       const Rounded want(simd::Isa::kScalar, PlainlyRotated(x), {inputs, false});
       for (const simd::Isa isa : simd::SupportedIsas()) {
         const Rounded got(isa, x, {inputs, true});
-        EXPECT_EQ(got.codes, want.codes) << simd::Name(isa);
-        EXPECT_EQ(got.scales, want.scales) << simd::Name(isa);
-        EXPECT_EQ(got.scaled_sums, want.scaled_sums) << simd::Name(isa);
-        EXPECT_EQ(got.biases, want.biases) << simd::Name(isa);
-        EXPECT_EQ(got.row_sum, want.row_sum) << simd::Name(isa);
+        EXPECT_EQ(got.codes(), want.codes()) << simd::Name(isa);
+        EXPECT_EQ(got.scales(), want.scales()) << simd::Name(isa);
+        EXPECT_EQ(got.scaled_sums(), want.scaled_sums()) << simd::Name(isa);
+        EXPECT_EQ(got.biases(), want.biases()) << simd::Name(isa);
+        EXPECT_EQ(*got.rows.row_sums, *want.rows.row_sums) << simd::Name(isa);
       }
     }
   }
@@ -159,9 +161,9 @@ TEST(QuantizeRow, ARotatedGroupThatIsNotFiniteOrOverflowsHasTheScaleNanAlone) {
     x[17 * kGroupSize + 8] = x[17 * kGroupSize + 9] = bad;
     for (const simd::Isa isa : simd::SupportedIsas()) {
       const Rounded got(isa, x, {nullptr, true});
-      for (int64_t g = 0; g < kGroups; ++g) EXPECT_EQ(std::isnan(got.scales[g]), g == 17) << simd::Name(isa);
-      const auto codes = got.codes.begin() + 17 * kGroupSize;
-      EXPECT_TRUE(std::all_of(codes, codes + kGroupSize, [](int8_t code) { return code == 0; }));
+      for (int64_t g = 0; g < kGroups; ++g) EXPECT_EQ(std::isnan(got.scales()[g]), g == 17) << simd::Name(isa);
+      const auto codes = got.codes().subspan(17 * kGroupSize, kGroupSize);
+      EXPECT_TRUE(std::all_of(codes.begin(), codes.end(), [](int8_t code) { return code == 0; }));
     }
   }
 }

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "engine/quant/weight_groups.h"
-#include "engine/weights/hadamard.h"
 #include "gtest/gtest.h"
 
 namespace nibble::engine {
@@ -22,10 +21,8 @@ std::vector<float> Normals(int count, uint64_t seed) {
   return values;
 }
 
-// As kernels turn a row.
 std::vector<float> RotatedInputs(std::vector<float> x) {
-  for (size_t k = 0; k < x.size(); k += kHadamardSize) Hadamard32(&x[k]);
-  for (float& value : x) value *= kRotatedInputFactor;
+  RotateInputs(absl::MakeSpan(x));
   return x;
 }
 
