@@ -6,6 +6,11 @@
 // z' being made of the nearest centroid of each group of coefficients. Coefficients outside every group are not kept:
 // they have no row in `analysis`. For `cq*`, mean is 0 and both transforms are the identity. The transforms are
 // halves, as in the file.
+//
+// A code is one byte, of a codebook that has an entry for each (256 entries) or is mirrored (64): then bits 0 to 5 are
+// the entry, bit 6 turns the sign of those of its coefficients whose number in the head is even, bit 7 of the others.
+// In a basis where coefficients are uncorrelated and symmetric about their mean, 64 mirrored entries lose hardly more
+// than 256 (README.md), and one permutation of a register looks them up.
 #ifndef NIBBLE_KVCACHE_CODECS_CALIBRATION_H_
 #define NIBBLE_KVCACHE_CODECS_CALIBRATION_H_
 
@@ -18,7 +23,11 @@ namespace nibble::kv {
 // Pages of a span, counted from position 0: its keys are turned back to one position, so that a query is brought into
 // their frame once for all of them.
 inline constexpr int kSpanPages = 8;
-inline constexpr int kCentroids = 256;  // of each group: a code is one byte
+inline constexpr int kCentroids = 256;  // of each group
+inline constexpr int kMirroredEntries = 64;
+
+// Whether a mirrored code turns the sign of a coefficient.
+constexpr bool IsTurned(int code, int coefficient) { return (code >> (6 + coefficient % 2) & 1) != 0; }
 
 struct HeadCode {
   std::vector<float> mean;            // [head_dim]
@@ -26,7 +35,7 @@ struct HeadCode {
   std::vector<uint16_t> synthesis;    // f16, [head_dim, coefficients]
   std::vector<int32_t> group_ends;    // group g holds coefficients [group_ends[g - 1], group_ends[g]); never empty
   std::vector<float> centroid_scale;  // [coefficients]: a centroid's coefficient is its int8 times this
-  std::vector<int8_t> centroids;  // [coefficients][256]: of each coefficient, its value in each centroid of its group
+  std::vector<int8_t> centroids;  // [coefficients][entries]: of each coefficient, its value in each entry of its group
 
   int coefficients() const { return static_cast<int>(centroid_scale.size()); }
   int groups() const { return static_cast<int>(group_ends.size()); }
@@ -37,7 +46,8 @@ struct LayerCode {
 };
 
 struct Calibration {
-  std::string codec;  // the name it was made for
+  std::string codec;         // the name it was made for
+  int entries = kCentroids;  // of every codebook: kCentroids, or kMirroredEntries
   std::vector<LayerCode> layers;
 };
 

@@ -31,10 +31,8 @@ namespace {
 // Rows that meet a page's cells together, and rows that are multiplied by the matrix together.
 constexpr int kRowsAtOnce = 3;
 constexpr int kQueriesAtOnce = 6;
-// Rows from which on it is worth keeping keys that are looked up.
+// Rows from which on it is worth keeping what is looked up.
 constexpr int kKeptRows = 2 * kRowsAtOnce;
-// Rows that are brought into a span's frame before its pages are read.
-constexpr int kBlockRows = 48;
 // Pages whose codes are on their way from memory.
 constexpr size_t kPagesAhead = 6;
 // A head whose pairs do not fill a multiple of 16 grows by as much as twice 15, and by 31 for what is left.
@@ -74,7 +72,7 @@ void PrepareQuery(const SpanTurns& turns, int head_dim, const float* query, floa
 
 // Queries in the frame of a span: what meets the cells of its pages.
 struct SpanQueries {
-  HWY_ALIGN uint8_t operands[kBlockRows * kMaxCoupledHeadDim * 2];
+  HWY_ALIGN KeyOperand operands[kBlockRows * kMaxCoupledHeadDim];
   float bias[kBlockRows], scale[kBlockRows];
   int32_t offset[kBlockRows];  // what the cells' offset adds to a dot product
 };
@@ -134,9 +132,9 @@ void Multiply(const KeyTables& keys, int turned, const int16_t* x, float* y) {
 HWY_INLINE void RoundOperands(const float* y, int width, int row, float query_scale, SpanQueries* queries) {
   I16 largest = SetInt(0);
   for (int j = 0; j < width; j += 16) largest = MaxInt(largest, MagnitudeBits(Load(y + j)));
-  const OperandScale s = ScaleOfLargest<true, true>(LargestLane(largest));
+  const OperandScale s = ScaleOfLargest<true, false>(LargestLane(largest));
   queries->scale[row] = s.scale * query_scale;
-  queries->offset[row] = -kKeyOffset * StoreKeyOperands(y, width, Set(s.inverse), queries->operands + row * 2 * width);
+  queries->offset[row] = -kKeyOffset * StoreKeyOperands(y, width, Set(s.inverse), queries->operands + row * width);
 }
 
 class Coupled final : public PageCodec {
@@ -190,10 +188,10 @@ class Coupled final : public PageCodec {
            float* accumulators) const final {
     for (size_t first = 0; first < run.pages.size(); first += kPagesAtOnce) {
       const auto pages = run.pages.subspan(first, kPagesAtOnce);
-      const ValuePages of(Values(head), CodesOf(pages, Keys(head).code_bytes()));
+      ValuePages of(Values(head), CodesOf(pages, Keys(head).code_bytes()));
       for (int row = 0; row < rows; row += kBlockRows) {
-        MixBlock(Values(head), of, static_cast<int>(pages.size()), weights + row * weight_stride + first * kPageTokens,
-                 weight_stride, std::min(kBlockRows, rows - row), accumulators + row * mix_floats());
+        MixBlock(Values(head), static_cast<int>(pages.size()), weights + row * weight_stride + first * kPageTokens,
+                 weight_stride, std::min(kBlockRows, rows - row), &of, accumulators + row * mix_floats());
       }
     }
   }
@@ -282,7 +280,7 @@ class Coupled final : public PageCodec {
     const int width = OperandWidth(*call.keys);
     const SpanQueries& queries = *call.queries;
     I16 dots[kPagesAtOnce][kRows][2];
-    call.of->Dots<kRows>({queries.operands + first_row * 2 * width, 2 * width, width}, dots);
+    call.of->Dots<kRows>({queries.operands + first_row * width, width}, dots);
     for (int p = 0; p < call.pages; ++p) {
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         const int row = first_row + r;
@@ -298,46 +296,69 @@ class Coupled final : public PageCodec {
 
   // Weights of a block of rows, rounded to what meets the cells of pages.
   struct RoundedWeights {
-    HWY_ALIGN WeightOperand operands[kPagesAtOnce][kBlockRows][kPageTokens];
+    WeightRows operands;
     float scales[kPagesAtOnce][kBlockRows];
   };
 
-  void MixBlock(const ValueTables& values, const ValuePages& of, int pages, const float* weights, int64_t weight_stride,
-                int rows, float* accumulators) const {
+  // Rounds the weights of a row, and adds them up in `lanes`.
+  static void RoundRow(const float* weights, int pages, int row, RoundedWeights* rounded, float* lanes) {
+    I16 operands[2 * kPagesAtOnce];
+    V16 sums = Load(lanes);
+    NIBBLE_UNROLL for (int p = 0; p < kPagesAtOnce; ++p) {
+      // A page that is not there has no weight, which changes no bit.
+      const V16 low = p < pages ? Load(weights + p * kPageTokens) : Zero();
+      const V16 high = p < pages ? Load(weights + p * kPageTokens + 16) : Zero();
+      I16 of_page[2];
+      rounded->scales[p][row] = RoundWeights(low, high, of_page);
+      operands[2 * p] = of_page[0], operands[2 * p + 1] = of_page[1];
+      sums = AddUnlessZero(Add(low, high), sums);
+    }
+    rounded->operands.Set(row, operands);
+    Store(sums, lanes);
+  }
+
+  void MixBlock(const ValueTables& values, int pages, const float* weights, int64_t weight_stride, int rows,
+                ValuePages* of, float* accumulators) const {
     RoundedWeights rounded;
     for (int r = 0; r < rows; ++r) {
       float* lanes = accumulators + r * mix_floats() + tables_.largest_padded;
-      for (int p = 0; p < pages; ++p) {
-        const float* of_page = weights + r * weight_stride + p * kPageTokens;
-        rounded.scales[p][r] = RoundWeights(of_page, rounded.operands[p][r]);
-        Store(AddUnlessZero(Add(Load(of_page), Load(of_page + 16)), Load(lanes)), lanes);
-      }
+      RoundRow(weights + r * weight_stride, pages, r, &rounded, lanes);
     }
     for (int panel = 0; panel < values.padded / 16; ++panel, accumulators += 16) {
-      const ValuePanel cells = of.Panel(panel);
-      int row = 0;
-      for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) {
-        MixRows<kRowsAtOnce>(cells, pages, rounded, row, accumulators);
+      if (rows < kKeptRows) {
+        MixPanel<false>({of, panel, &rounded}, rows, accumulators);
+      } else {
+        of->Keep(panel);
+        MixPanel<true>({of, panel, &rounded}, rows, accumulators);
       }
-      for (; row < rows; ++row) MixRows<1>(cells, pages, rounded, row, accumulators);
     }
   }
 
-  template <int kRows>
-  HWY_INLINE void MixRows(const ValuePanel& cells, int pages, const RoundedWeights& weights, int first_row,
-                          float* accumulators) const {
+  struct MixCall {
+    const ValuePages* of;
+    int panel;
+    const RoundedWeights* weights;
+  };
+
+  template <bool kKept>
+  void MixPanel(const MixCall& call, int rows, float* accumulators) const {
+    int row = 0;
+    for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) MixRows<kRowsAtOnce, kKept>(call, row, accumulators);
+    for (; row < rows; ++row) MixRows<1, kKept>(call, row, accumulators);
+  }
+
+  template <int kRows, bool kKept>
+  HWY_INLINE void MixRows(const MixCall& call, int first_row, float* accumulators) const {
     float* out = accumulators + first_row * mix_floats();
-    V16 sums[kRows];
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) sums[r] = Load(out + r * mix_floats());
-    NIBBLE_UNROLL for (int p = 0; p < kPagesAtOnce; ++p) {
-      if (p == pages) break;
-      I16 dots[kRows];
-      cells.Dots<kRows>(p, weights.operands[p][first_row], dots);
-      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-        sums[r] = Fma(ToFloat(dots[r]), Set(weights.scales[p][first_row + r]), sums[r]);
+    I16 dots[kPagesAtOnce][kRows];
+    call.of->Dots<kRows, kKept>(call.panel, call.weights->operands, first_row, dots);
+    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
+      V16 sum = Load(out + r * mix_floats());
+      NIBBLE_UNROLL for (int p = 0; p < kPagesAtOnce; ++p) {
+        sum = Fma(ToFloat(dots[p][r]), Set(call.weights->scales[p][first_row + r]), sum);
       }
+      Store(sum, out + r * mix_floats());
     }
-    NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) Store(sums[r], out + r * mix_floats());
   }
 
   void FinishRow(const ValueTables& values, const float* accumulators, float* mixed) const {

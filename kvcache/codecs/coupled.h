@@ -1,6 +1,6 @@
 // The coupled codecs: `cq2`, `cq1` (Coupled Quantization, arXiv 2405.03917) and `klt3`, `klt2`, `klt1`: neighbouring
-// coefficients of a vector share a code of one byte, the nearest of 256 centroids. One machine serves all five; a
-// Calibration (calibration.h) says everything that differs.
+// coefficients of a vector share a code of one byte, the nearest of 256 centroids, which `klt*` have from 64 mirrored
+// entries. One machine serves all five; a Calibration (calibration.h) says everything that differs.
 //
 // A head's bytes: keys' codes [groups][32], then values' codes [groups][32]. Of keys, the code of token t lies at
 // KeyPlace(t), which is where the kernels want it; of values at t.
@@ -16,10 +16,13 @@
 // Analysis and synthesis are halves, taken as floats.
 //
 // Encoding. x = (raw, of keys turned back) - mean.  z[j] = sum over channels, ascending from 0, of fma(analysis[j][i],
-// x[i], z[j]).  A centroid's coefficient c[k][j] = float(int8) * centroid_scale[j]; h[k] = half of the sum over the
+// x[i], z[j]).  An entry's coefficient c[k][j] = float(int8) * centroid_scale[j]; h[k] = half of the sum over the
 // group, ascending from 0, of fma(c[k][j], c[k][j], .).  The code is the k of the least
 // d[k] = h[k] - sum over the group of z[j] c[k][j], ascending from h[k] by fma(-z[j], c[k][j], .), the lowest k where
-// equal: half of the squared distance less half of |z|^2. A number that is not finite gives some code.
+// equal: half of the squared distance less half of |z|^2. Of a mirrored codebook the sums over the first, third, ...
+// coefficient of the group and over the others, a[k] and b[k], ascending from 0 by fma(z[j], c[k][j], .), stand apart:
+// d[k] = (h[k] - |a[k]|) - |b[k]|, and where one is less than 0 its coefficients are turned. A number that is not
+// finite gives some code.
 //
 // Scores, per query row and span:
 //   L = min(32767, (2^31 - 1) / (2047 * head_dim)); norm = sqrt(largest a*a + b*b (fma(a, a, b * b)) of a pair or x*x
@@ -29,7 +32,7 @@
 //   of 16 pairs, first members, then second ones; at last what does not turn by chunks of 16: lanes = fma(q, mean,
 //   lanes) from 0, then SumLanes; m[j][i] = nearest(M[j][i] / s[j]), where M[j][i] = synthesis[i][j] *
 //   centroid_scale[j] and s[j] = float(largest |M[j][.]| / 2047), both in double; where s[j] < 1e-30, both are 0; y[j]
-//   = float(sum over i of x[i] m[j][i]) * s[j]; the y[j] are rounded to wide operands with one scale Y
+//   = float(sum over i of x[i] m[j][i]) * s[j]; the y[j] are rounded to narrow operands with one scale Y
 //   (operands-inl.h); score[t] = fma(float(sum over j of operand[j] * int8 of coefficient j in the centroid of t), Y *
 //   scale, bias).
 //
@@ -39,7 +42,7 @@
 //   0.  FinishMix: v[j] = accumulator[j] * centroid_scale[j]; u = 0, then over j ascending fma(v[j], synthesis[i][j],
 //   u[i]), then fma(SumLanes(lanes), mean[i], u[i]); mixed[i] += u[i].
 //
-// No sum leaves int32: D * 2047 * L < 2^31 by L's definition; 512 coefficients * 128 * 32512 < 2^31; 32 * 255 * 128.
+// No sum leaves int32: D * 2047 * L < 2^31 by L's definition; 512 coefficients * 128 * 127; 32 * 255 * 128.
 #ifndef NIBBLE_KVCACHE_CODECS_COUPLED_H_
 #define NIBBLE_KVCACHE_CODECS_COUPLED_H_
 

@@ -77,7 +77,7 @@ HWY_INLINE void Analyze(const HeadTables& tables, int head_dim, const float* x, 
 
 // One group's centroids as floats, and half of their squared lengths.
 struct FloatCentroids {
-  HWY_ALIGN float coefficients[kMaxGroupCoefficients * kCentroids];  // [count][256]
+  HWY_ALIGN float coefficients[kMaxGroupCoefficients * kCentroids];  // [count][256], as many as there are entries
   HWY_ALIGN float half_squares[kCentroids];
 };
 
@@ -85,10 +85,10 @@ inline void LoadCentroids(const HeadTables& tables, int first, int count, FloatC
   const hn::Rebind<uint8_t, I> bytes;
   const auto offset = hn::Set(I(), tables.centroid_offset);
   const bool is_signed = tables.centroid_offset == 0;
-  for (int k = 0; k < kCentroids; k += 16) {
+  for (int k = 0; k < tables.entries; k += 16) {
     V16 squares = Zero();
     for (int j = 0; j < count; ++j) {
-      const uint8_t* source = tables.centroids.data.get() + (first + j) * kCentroids + k;
+      const uint8_t* source = tables.centroids.data.get() + (first + j) * tables.entries + k;
       I16 integers;
       NIBBLE_PARTS {
         const auto byte = hn::PromoteTo(I(), hn::LoadU(bytes, source + i * kLanes));
@@ -183,6 +183,71 @@ HWY_INLINE void FindNearest(const FloatCentroids& centroids, const float* z, int
   }
 }
 
+// The nearest of a mirrored codebook so far, of sixteen tokens.
+struct NearestMirrored {
+  V16 distance, sums[2];
+  I16 entry;
+
+  HWY_INLINE void Begin() {
+    distance = Set(HUGE_VALF), sums[0] = sums[1] = Zero();
+    entry = SetInt(0);
+  }
+  HWY_INLINE void Meet(int k, V16 half_square, const V16 (&to_entry)[2]) {
+    NIBBLE_PARTS {
+      const auto a = hn::Abs(to_entry[0].v[i]), b = hn::Abs(to_entry[1].v[i]);
+      const auto d = hn::Sub(hn::Sub(half_square.v[i], a), b);
+      const auto nearer = hn::Lt(d, distance.v[i]);
+      distance.v[i] = hn::Min(d, distance.v[i]);
+      entry.v[i] = hn::IfThenElse(hn::RebindMask(I(), nearer), hn::Set(I(), k), entry.v[i]);
+      NIBBLE_UNROLL for (int n = 0; n < 2; ++n) {
+        sums[n].v[i] = hn::IfThenElse(nearer, to_entry[n].v[i], sums[n].v[i]);
+      }
+    }
+  }
+  // Of a group that begins at coefficient `begin`.
+  HWY_INLINE void StoreCodes(int begin, int32_t* codes) const {
+    NIBBLE_PARTS {
+      auto code = entry.v[i];
+      NIBBLE_UNROLL for (int n = 0; n < 2; ++n) {
+        const auto turned = hn::RebindMask(I(), hn::Lt(sums[n].v[i], hn::Zero(F())));
+        code = hn::Or(code, hn::IfThenElseZero(turned, hn::Set(I(), (begin + n) % 2 == 0 ? 0x40 : 0x80)));
+      }
+      hn::StoreU(code, I(), codes + i * kLanes);
+    }
+  }
+};
+
+// The same of a mirrored codebook.
+inline void FindNearestMirrored(const FloatCentroids& centroids, int begin, const float* z, int count, bool keys,
+                                uint8_t* codes) {
+  constexpr int kAtOnce = kParts == 1 ? 8 : 2;
+  int32_t found[kPageTokens];
+  for (int half = 0; half < 2; ++half, z += 16) {
+    NearestMirrored nearest;
+    nearest.Begin();
+    for (int k = 0; k < kMirroredEntries; k += kAtOnce) {
+      V16 sums[kAtOnce][2];
+      NIBBLE_UNROLL for (int n = 0; n < kAtOnce; ++n) sums[n][0] = sums[n][1] = Zero();
+      const auto add = [&](int j, int of_two) HWY_ATTR {
+        const V16 z_j = Load(z + j * kPageTokens);
+        NIBBLE_UNROLL for (int n = 0; n < kAtOnce; ++n) {
+          const V16 c = Set(centroids.coefficients[j * kCentroids + k + n]);
+          sums[n][of_two] = Fma(z_j, c, sums[n][of_two]);
+        }
+      };
+      for (int j = 0; j < count; j += 2) {
+        add(j, 0);
+        if (j + 1 < count) add(j + 1, 1);
+      }
+      NIBBLE_UNROLL for (int n = 0; n < kAtOnce; ++n) {
+        nearest.Meet(k + n, Set(centroids.half_squares[k + n]), sums[n]);
+      }
+    }
+    nearest.StoreCodes(begin, found + 16 * half);
+  }
+  for (int t = 0; t < kPageTokens; ++t) codes[keys ? KeyPlace(t) : t] = static_cast<uint8_t>(found[t]);
+}
+
 // x: [head_dim][32 tokens]; its mean is taken off in place. codes: [groups][32].
 inline void EncodeHead(const HeadTables& tables, int head_dim, float* x, bool keys, uint8_t* codes) {
   for (int i = 0; i < head_dim * kPageTokens; i += 16) {
@@ -196,7 +261,11 @@ inline void EncodeHead(const HeadTables& tables, int head_dim, float* x, bool ke
   int begin = 0;
   for (const int end : tables.group_ends) {
     LoadCentroids(tables, begin, end - begin, &centroids);
-    FindNearest(centroids, z + begin * kPageTokens, end - begin, keys, codes);
+    if (tables.mirrored()) {
+      FindNearestMirrored(centroids, begin, z + begin * kPageTokens, end - begin, keys, codes);
+    } else {
+      FindNearest(centroids, z + begin * kPageTokens, end - begin, keys, codes);
+    }
     begin = end, codes += kPageTokens;
   }
 }

@@ -1,8 +1,7 @@
 // What meets a page's cells: queries and weights rounded to integers, and products of int16.
 //
 // A cell is the kFold numbers of a lane that an instruction multiplies and adds. Where it takes bytes (kFold 4) one
-// side is unsigned: keys are, offset by 128, and queries are two planes of signed bytes; values are signed, and weights
-// not.
+// side is unsigned: keys are, offset by 128, and queries are signed; values are signed, and weights not.
 //
 // Include inside a file that Highway's foreach_target compiles for each target.
 #if defined(NIBBLE_KVCACHE_CODECS_COUPLED_OPERANDS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -38,28 +37,24 @@ inline constexpr int kFold = 2;
 inline constexpr int kKeyOffset = 0;
 #endif
 
-// Where weights are multiplied as bytes they are kept so.
+// Rows whose operands are made before any is multiplied.
+inline constexpr int kBlockRows = 48;
+
+// Where operands are multiplied as bytes they are kept so.
 #if HWY_TARGET == HWY_AVX3_DL
+using KeyOperand = int8_t;
 using WeightOperand = uint8_t;
 #else
+using KeyOperand = int16_t;
 using WeightOperand = int16_t;
 #endif
 
-// Rounds the weights of a page to narrow operands; returns their scale. A call, so that the operands are in memory for
-// the dot products to broadcast from.
-inline HWY_NOINLINE float RoundWeights(const float* weights, WeightOperand* out) {
-  V16 low = Load(weights), high = Load(weights + 16);
+// Rounds the weights of a page to narrow operands; returns their scale.
+HWY_INLINE float RoundWeights(V16 low, V16 high, I16 (&operands)[2]) {
   const OperandScale s = ScaleOfLargest<false, false>(LargestLane(MaxInt(MagnitudeBits(low), MagnitudeBits(high))));
   if (HWY_UNLIKELY(s.scale != s.scale)) low = high = Zero();
   const V16 inverse = Set(s.inverse);
-  const I16 x[2] = {NearestInt(Mul(low, inverse)), NearestInt(Mul(high, inverse))};
-#if HWY_TARGET == HWY_AVX3_DL
-  _mm_store_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(x[0].v[0].raw));
-  _mm_store_si128(reinterpret_cast<__m128i*>(out) + 1, _mm512_cvtepi32_epi8(x[1].v[0].raw));
-#else
-  StoreNarrowed(x[0], out);
-  StoreNarrowed(x[1], out + 16);
-#endif
+  operands[0] = NearestInt(Mul(low, inverse)), operands[1] = NearestInt(Mul(high, inverse));
   return s.scale;
 }
 
@@ -91,35 +86,35 @@ HWY_INLINE int OperandWidth(const HeadTables& keys) {
   return (keys.padded + kUnit - 1) / kUnit * kUnit;
 }
 
-// Stores y * inverse to the nearest integers as KeyDots takes them; returns their sum.
 #if HWY_TARGET == HWY_AVX3_DL
-HWY_INLINE int32_t StoreKeyOperands(const float* y, int width, V16 inverse, uint8_t* operands) {
-  // Narrowing takes four numbers of each vector in turn.
+// Narrows 64 numbers from -128 to 127, or from 0 to 255, to bytes.
+template <bool kSigned>
+HWY_INLINE __m512i Narrow(const I16 (&x)[4]) {
+  const __m512i a = _mm512_packs_epi32(x[0].v[0].raw, x[1].v[0].raw);
+  const __m512i b = _mm512_packs_epi32(x[2].v[0].raw, x[3].v[0].raw);
+  // Both steps take a quarter of each vector in turn.
   const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  __m512i sum = _mm512_setzero_si512();
-  for (int j = 0; j < width; j += 64) {
-    __m512i x[4];
-    NIBBLE_UNROLL for (int i = 0; i < 4; ++i) x[i] = NearestInt(Mul(Load(y + j + 16 * i), inverse)).v[0].raw;
-    const __m512i a = _mm512_packs_epi32(x[0], x[1]), b = _mm512_packs_epi32(x[2], x[3]);
-    sum = AddPairProducts(AddPairProducts(sum, a, _mm512_set1_epi16(1)), b, _mm512_set1_epi16(1));
-    // The lower byte counts as signed.
-    const __m512i half = _mm512_set1_epi16(128), mask = _mm512_set1_epi16(0xFF);
-    const __m512i upper = _mm512_packs_epi16(_mm512_srai_epi16(_mm512_add_epi16(a, half), 8),
-                                             _mm512_srai_epi16(_mm512_add_epi16(b, half), 8));
-    const __m512i lower = _mm512_packus_epi16(_mm512_and_si512(a, mask), _mm512_and_si512(b, mask));
-    _mm512_storeu_si512(operands + j, _mm512_permutexvar_epi32(in_order, upper));
-    _mm512_storeu_si512(operands + width + j, _mm512_permutexvar_epi32(in_order, lower));
-  }
-  return _mm512_reduce_add_epi32(sum);
-}
-#else
-HWY_INLINE int32_t StoreKeyOperands(const float* y, int width, V16 inverse, uint8_t* operands) {
-  for (int j = 0; j < width; j += 16) {
-    StoreNarrowed(NearestInt(Mul(Load(y + j), inverse)), reinterpret_cast<int16_t*>(operands) + j);
-  }
-  return 0;  // cells have no offset
+  return _mm512_permutexvar_epi32(in_order, kSigned ? _mm512_packs_epi16(a, b) : _mm512_packus_epi16(a, b));
 }
 #endif
+
+// Stores y * inverse to the nearest integers; returns their sum where cells have an offset.
+HWY_INLINE int32_t StoreKeyOperands(const float* y, int width, V16 inverse, KeyOperand* operands) {
+#if HWY_TARGET == HWY_AVX3_DL
+  __m512i sum = _mm512_setzero_si512();
+  for (int j = 0; j < width; j += 64) {
+    I16 x[4];
+    NIBBLE_UNROLL for (int i = 0; i < 4; ++i) x[i] = NearestInt(Mul(Load(y + j + 16 * i), inverse));
+    const __m512i bytes = Narrow<true>(x);
+    sum = AddByteProducts(sum, _mm512_set1_epi8(1), bytes);
+    _mm512_storeu_si512(operands + j, bytes);
+  }
+  return _mm512_reduce_add_epi32(sum);
+#else
+  for (int j = 0; j < width; j += 16) StoreNarrowed(NearestInt(Mul(Load(y + j), inverse)), operands + j);
+  return 0;
+#endif
+}
 
 HWY_INLINE int32_t LoadFold(const void* x) {
   int32_t fold;

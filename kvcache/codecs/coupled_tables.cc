@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "kvcache/base/status_macros.h"
@@ -75,7 +76,14 @@ absl::Status CheckGroups(const HeadCode& code, const Place& place) {
   return absl::OkStatus();
 }
 
-absl::Status CheckHead(const HeadCode& code, int64_t head_dim, const Place& place) {
+// Turned, -128 would not fit.
+absl::Status CheckCentroids(const HeadCode& code, int entries, const Place& place) {
+  NIBBLE_RETURN_IF_ERROR(CheckSize(code.centroids.size(), int64_t{code.coefficients()} * entries, "centroids", place));
+  if (entries == kCentroids || !absl::c_linear_search(code.centroids, -128)) return absl::OkStatus();
+  return place.Refuse("centroids of a mirrored codebook hold -128");
+}
+
+absl::Status CheckHead(const HeadCode& code, int64_t head_dim, int entries, const Place& place) {
   const int64_t coefficients = code.coefficients();
   if (coefficients < 1 || coefficients > head_dim) {
     return place.Refuse(absl::StrCat("centroid_scale has ", coefficients, " coefficients, not 1 to ", head_dim));
@@ -84,17 +92,18 @@ absl::Status CheckHead(const HeadCode& code, int64_t head_dim, const Place& plac
   NIBBLE_RETURN_IF_ERROR(CheckHalves(code.analysis, coefficients * head_dim, "analysis", place));
   NIBBLE_RETURN_IF_ERROR(CheckHalves(code.synthesis, coefficients * head_dim, "synthesis", place));
   NIBBLE_RETURN_IF_ERROR(CheckFloats(code.centroid_scale, coefficients, "centroid_scale", place));
-  NIBBLE_RETURN_IF_ERROR(CheckSize(code.centroids.size(), coefficients * kCentroids, "centroids", place));
+  NIBBLE_RETURN_IF_ERROR(CheckCentroids(code, entries, place));
   return CheckGroups(code, place);
 }
 
-absl::Status CheckHeads(const std::vector<HeadCode>& heads, const CodecModel& model, int layer, const char* kind) {
+absl::Status CheckHeads(const std::vector<HeadCode>& heads, const CodecModel& model, int entries, int layer,
+                        const char* kind) {
   if (heads.size() != static_cast<size_t>(model.num_kv_heads)) {
     return Refuse(absl::StrCat("calibration of layer ", layer, " has ", heads.size(), " heads of ", kind, ", not ",
                                model.num_kv_heads));
   }
   for (int head = 0; head < model.num_kv_heads; ++head) {
-    NIBBLE_RETURN_IF_ERROR(CheckHead(heads[head], model.head_dim, {layer, head, kind}));
+    NIBBLE_RETURN_IF_ERROR(CheckHead(heads[head], model.head_dim, entries, {layer, head, kind}));
   }
   return absl::OkStatus();
 }
@@ -104,15 +113,16 @@ int64_t BytesOf(const std::vector<T>& numbers) {
   return static_cast<int64_t>(numbers.capacity() * sizeof(T));
 }
 
-void FillHead(const HeadCode& code, uint8_t centroid_offset, HeadTables* tables) {
+void FillHead(const HeadCode& code, int entries, uint8_t centroid_offset, HeadTables* tables) {
   tables->coefficients = code.coefficients();
   tables->padded = (code.coefficients() + 15) / 16 * 16;
   tables->group_ends.assign(code.group_ends.begin(), code.group_ends.end());
   tables->mean = Aligned<float>(code.mean);
   tables->analysis = Aligned<uint16_t>(code.analysis);
   tables->centroid_scale = Aligned<float>(code.centroid_scale);
+  tables->entries = entries;
   tables->centroid_offset = centroid_offset;
-  tables->centroids = Aligned<uint8_t>(int64_t{tables->padded} * kCentroids);
+  tables->centroids = Aligned<uint8_t>(int64_t{tables->padded} * entries);
   for (size_t i = 0; i < code.centroids.size(); ++i) {
     tables->centroids.data[i] = static_cast<uint8_t>(code.centroids[i] + centroid_offset);
   }
@@ -141,9 +151,9 @@ float RoundMatrixRow(const HeadCode& code, int j, const SpanTurns& turns, int16_
   return scale;
 }
 
-KeyTables MakeKeys(const HeadCode& code, const SpanTurns& turns) {
+KeyTables MakeKeys(const HeadCode& code, int entries, const SpanTurns& turns) {
   KeyTables keys;
-  FillHead(code, 128, &keys);
+  FillHead(code, entries, 128, &keys);
   keys.turned_mean = Aligned<float>(turns.size());
   for (int i = 0; i < turns.size(); ++i) {
     if (turns.channel(i) >= 0) keys.turned_mean.data[i] = code.mean[turns.channel(i)];
@@ -157,9 +167,9 @@ KeyTables MakeKeys(const HeadCode& code, const SpanTurns& turns) {
   return keys;
 }
 
-ValueTables MakeValues(const HeadCode& code) {
+ValueTables MakeValues(const HeadCode& code, int entries) {
   ValueTables values;
-  FillHead(code, 0, &values);
+  FillHead(code, entries, 0, &values);
   const int64_t head_dim = static_cast<int64_t>(code.mean.size()), coefficients = code.coefficients();
   values.synthesis = Aligned<uint16_t>(coefficients * head_dim);
   for (int64_t j = 0; j < coefficients; ++j) {
@@ -187,9 +197,14 @@ absl::Status CheckCoupled(const CodecModel& model, const Calibration* calibratio
     return Refuse(
         absl::StrCat("calibration of ", calibration->layers.size(), " layers for a model of ", model.num_layers));
   }
+  const int entries = calibration->entries;
+  if (entries != kCentroids && entries != kMirroredEntries) {
+    return Refuse(absl::StrCat("calibration with codebooks of ", entries, " entries, not ", kCentroids, " or ",
+                               kMirroredEntries));
+  }
   for (int layer = 0; layer < model.num_layers; ++layer) {
-    NIBBLE_RETURN_IF_ERROR(CheckHeads(calibration->layers[layer].keys, model, layer, "keys"));
-    NIBBLE_RETURN_IF_ERROR(CheckHeads(calibration->layers[layer].values, model, layer, "values"));
+    NIBBLE_RETURN_IF_ERROR(CheckHeads(calibration->layers[layer].keys, model, entries, layer, "keys"));
+    NIBBLE_RETURN_IF_ERROR(CheckHeads(calibration->layers[layer].values, model, entries, layer, "values"));
   }
   return absl::OkStatus();
 }
@@ -204,8 +219,9 @@ CoupledTables::CoupledTables(const CodecModel& model, const Calibration& calibra
   keys.reserve(heads), values.reserve(heads), offsets.reserve(heads + 1);
   for (int layer = 0; layer < model.num_layers; ++layer) {
     for (int head = 0; head < num_kv_heads; ++head) {
-      keys.push_back(MakeKeys(calibration.layers[layer].keys[head], turns[rope_of_layer[layer]]));
-      values.push_back(MakeValues(calibration.layers[layer].values[head]));
+      const LayerCode& code = calibration.layers[layer];
+      keys.push_back(MakeKeys(code.keys[head], calibration.entries, turns[rope_of_layer[layer]]));
+      values.push_back(MakeValues(code.values[head], calibration.entries));
       largest_padded = std::max(largest_padded, values.back().padded);
       offsets.push_back(offsets.back() + keys.back().code_bytes() + values.back().code_bytes());
     }

@@ -53,11 +53,13 @@ struct HeadTables {
   Aligned<float> mean;              // [head_dim]
   Aligned<uint16_t> analysis;       // f16, [coefficients][head_dim]
   Aligned<float> centroid_scale;    // [coefficients]
+  int entries = 0;                  // of a codebook: kCentroids, or kMirroredEntries
   uint8_t centroid_offset = 0;      // 128 of keys, which dot products want unsigned
-  Aligned<uint8_t> centroids;       // [padded][256], each int8 plus the offset
+  Aligned<uint8_t> centroids;       // [padded][entries], each int8 plus the offset
   Aligned<uint16_t> code_at;        // [padded], kCodeVector times the coefficient's group; 0 where filled up
 
   int64_t code_bytes() const { return static_cast<int64_t>(group_ends.size()) * kPageTokens; }
+  bool mirrored() const { return entries == kMirroredEntries; }
   int64_t bytes() const;  // held beside the struct
 };
 

@@ -9,18 +9,19 @@
 namespace nibble::engine {
 namespace {
 
-void CheckHead(const kv::HeadCode& head) {
+void CheckHead(const kv::HeadCode& head, int entries) {
   const size_t coefficients = head.centroid_scale.size(), dim = head.mean.size();
   NIBBLE_CHECK(dim > 0 && head.analysis.size() == coefficients * dim && head.synthesis.size() == coefficients * dim);
-  NIBBLE_CHECK(head.centroids.size() == coefficients * kv::kCentroids);
+  NIBBLE_CHECK(head.centroids.size() == coefficients * static_cast<size_t>(entries));
 }
 
 void CheckCodec(const kv::Calibration& codec) {
   NIBBLE_CHECK(!codec.layers.empty());
+  NIBBLE_CHECK(codec.entries == kv::kCentroids || codec.entries == kv::kMirroredEntries);
   for (const kv::LayerCode& layer : codec.layers) {
     NIBBLE_CHECK(!layer.keys.empty() && layer.keys.size() == layer.values.size());
     for (const auto* heads : {&layer.keys, &layer.values}) {
-      for (const kv::HeadCode& head : *heads) CheckHead(head);
+      for (const kv::HeadCode& head : *heads) CheckHead(head, codec.entries);
     }
   }
 }

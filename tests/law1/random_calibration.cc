@@ -31,7 +31,7 @@ class Maker {
     for (const float value : synthesis) head.synthesis.push_back(simd::FloatToHalf(value));
     for (int i = 0; i < coefficients; ++i) {
       head.centroid_scale.push_back(0.02f + 0.001f * static_cast<float>(i % 7));
-      for (int c = 0; c < kv::kCentroids; ++c) {
+      for (int c = 0; c < (identity_ ? kv::kCentroids : kv::kMirroredEntries); ++c) {
         head.centroids.push_back(static_cast<int8_t>(static_cast<int>(random_() % 255) - 127));
       }
     }
@@ -56,6 +56,7 @@ std::shared_ptr<const kv::Calibration> RandomCalibration(const std::string& code
   Maker maker(codec.starts_with("cq"), bits, model.head_dim, static_cast<uint32_t>(codec[0] + 256 * codec.back()));
   auto calibration = std::make_shared<kv::Calibration>();
   calibration->codec = codec;
+  calibration->entries = codec.starts_with("cq") ? kv::kCentroids : kv::kMirroredEntries;
   for (int layer = 0; layer < model.num_layers; ++layer) {
     kv::LayerCode& code = calibration->layers.emplace_back();
     for (int head = 0; head < model.num_kv_heads; ++head) {

@@ -38,7 +38,7 @@ void VisitNumbers(Columns& c, Visit& visit) {
   visit("analysis", c.analysis, {c.all_coefficients, c.head_dim});
   visit("synthesis", c.synthesis, {c.all_coefficients * c.head_dim});
   visit("centroid_scale", c.centroid_scale, {c.all_coefficients});
-  visit("centroids", c.centroids, {c.all_coefficients, kv::kCentroids});
+  visit("centroids", c.centroids, {c.all_coefficients, c.entries});
 }
 
 template <typename Layer>
@@ -97,7 +97,7 @@ class ColumnReader {
   absl::Status status_;
 };
 
-// The mean's shape gives the sizes of the others.
+// The shapes of the mean and of the centroids give the sizes of the others.
 absl::Status ReadSizes(const SafetensorsFile& file, const std::string& codec, CalibrationColumns* columns) {
   NIBBLE_ASSIGN_OR_RETURN(const SafetensorsTensor* const mean, FindTensor(file, codec + ".mean"));
   const std::vector<int64_t>& shape = mean->shape;
@@ -107,6 +107,9 @@ absl::Status ReadSizes(const SafetensorsFile& file, const std::string& codec, Ca
   columns->layers = shape[0];
   columns->heads = shape[2];
   columns->head_dim = shape[3];
+  NIBBLE_ASSIGN_OR_RETURN(const SafetensorsTensor* const centroids, FindTensor(file, codec + ".centroids"));
+  const bool mirrored = centroids->shape.size() == 2 && centroids->shape[1] == kv::kMirroredEntries;
+  columns->entries = mirrored ? kv::kMirroredEntries : kv::kCentroids;
   return absl::OkStatus();
 }
 
@@ -130,6 +133,7 @@ CalibrationColumns ColumnsOf(const kv::Calibration& calibration) {
   columns.layers = static_cast<int64_t>(calibration.layers.size());
   columns.heads = static_cast<int64_t>(calibration.layers[0].keys.size());
   columns.head_dim = static_cast<int64_t>(calibration.layers[0].keys[0].mean.size());
+  columns.entries = calibration.entries;
   for (const kv::LayerCode& layer : calibration.layers) {
     for (const auto* kind : KindsOf(layer)) {
       for (const kv::HeadCode& head : *kind) {
@@ -177,6 +181,7 @@ absl::StatusOr<CalibrationColumns> ReadColumns(const SafetensorsFile& file, cons
 kv::Calibration CalibrationOf(const std::string& codec, const CalibrationColumns& columns) {
   kv::Calibration calibration;
   calibration.codec = codec;
+  calibration.entries = static_cast<int>(columns.entries);
   calibration.layers.resize(static_cast<size_t>(columns.layers));
   const int64_t dim = columns.head_dim;
   int64_t index = 0, coefficient = 0, group = 0;  // of the next head, and the first of its own
@@ -190,7 +195,7 @@ kv::Calibration CalibrationOf(const std::string& codec, const CalibrationColumns
         head.analysis = Slice(columns.analysis, coefficient * dim, coefficients * dim);
         head.synthesis = Slice(columns.synthesis, coefficient * dim, coefficients * dim);
         head.centroid_scale = Slice(columns.centroid_scale, coefficient, coefficients);
-        head.centroids = Slice(columns.centroids, coefficient * kv::kCentroids, coefficients * kv::kCentroids);
+        head.centroids = Slice(columns.centroids, coefficient * columns.entries, coefficients * columns.entries);
         ++index;
         coefficient += coefficients;
         group += groups;

@@ -18,6 +18,7 @@ inline constexpr int kCalibrationTensors = 8;  // of one codec
 struct CalibrationColumns {
   int64_t layers = 0, heads = 0, head_dim = 0;
   int64_t all_coefficients = 0, all_groups = 0;
+  int64_t entries = 0;  // of a codebook
   std::vector<float> mean;
   std::vector<int32_t> coefficients, groups, group_ends;
   std::vector<uint16_t> analysis, synthesis;

@@ -10,7 +10,7 @@
 //   klt2.analysis        F16  [all coefficients, head_dim]
 //   klt2.synthesis       F16  [all coefficients * head_dim]  per head [head_dim, coefficients]
 //   klt2.centroid_scale  F32  [all coefficients]
-//   klt2.centroids       I8   [all coefficients, 256]
+//   klt2.centroids       I8   [all coefficients, entries]   entries: 256, or 64 that are mirrored
 // kvcache/codecs/calibration.h says what the numbers mean.
 #ifndef NIBBLE_ENGINE_QUANT_CALIBRATION_CALIBRATION_FILE_H_
 #define NIBBLE_ENGINE_QUANT_CALIBRATION_CALIBRATION_FILE_H_

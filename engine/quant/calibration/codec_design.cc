@@ -74,8 +74,9 @@ bool IsMeasured(int64_t sample) { return sample % kMeasureEvery == kMeasureEvery
 // Makes the codebooks of one head and measures them.
 class HeadDesigner {
  public:
-  HeadDesigner(HeadWork& work, const DesignOptions& options, uint64_t seed)
+  HeadDesigner(HeadWork& work, int entries, const DesignOptions& options, uint64_t seed)
       : work_(work),
+        entries_(entries),
         code_(*work.code),
         options_(options),
         random_(seed),
@@ -89,7 +90,7 @@ class HeadDesigner {
 
   void Run() {
     code_.centroid_scale.resize(static_cast<size_t>(Coefficients()));
-    code_.centroids.resize(static_cast<size_t>(Coefficients()) * kv::kCentroids);
+    code_.centroids.resize(static_cast<size_t>(Coefficients() * entries_));
     for (int g = 0, first = 0; g < code_.groups(); first = code_.group_ends[static_cast<size_t>(g++)]) {
       MakeCodebook(first, code_.group_ends[static_cast<size_t>(g)] - first);
     }
@@ -116,12 +117,14 @@ class HeadDesigner {
 
   void MakeCodebook(int first, int dims) {
     KmeansOptions kmeans;
-    kmeans.centroids = kv::kCentroids;
+    kmeans.centroids = entries_;
+    kmeans.mirrored = entries_ == kv::kMirroredEntries;
     kmeans.iterations = options_.iterations;
     kmeans.seed = random_.Next();
     kmeans.isa = options_.isa;
     std::vector<float> centroids = Kmeans(GroupSamples(first, dims, false), kmeans);
     RoundCentroids(first, dims, centroids);
+    if (kmeans.mirrored) centroids = Mirrored(centroids, dims);
     const std::vector<int32_t> nearest = NearestCentroids(GroupSamples(first, dims, true), centroids, options_.isa);
     for (int64_t i = 0; i < restored_.rows(); ++i) {
       for (int d = 0; d < dims; ++d) {
@@ -134,12 +137,12 @@ class HeadDesigner {
   void RoundCentroids(int first, int dims, std::vector<float>& centroids) {
     for (int d = 0; d < dims; ++d) {
       float largest = 0.0f;
-      for (int c = 0; c < kv::kCentroids; ++c) largest = std::max(largest, std::fabs(centroids[c * dims + d]));
+      for (int c = 0; c < entries_; ++c) largest = std::max(largest, std::fabs(centroids[c * dims + d]));
       const float scale = largest > 0 ? largest / 127.0f : 1.0f;
       code_.centroid_scale[static_cast<size_t>(first + d)] = scale;
-      for (int c = 0; c < kv::kCentroids; ++c) {
+      for (int c = 0; c < entries_; ++c) {
         const float rounded = std::clamp(std::nearbyintf(centroids[c * dims + d] / scale), -127.0f, 127.0f);
-        code_.centroids[static_cast<size_t>((first + d) * kv::kCentroids + c)] = static_cast<int8_t>(rounded);
+        code_.centroids[static_cast<size_t>((first + d) * entries_ + c)] = static_cast<int8_t>(rounded);
         centroids[c * dims + d] = rounded * scale;
       }
     }
@@ -170,6 +173,7 @@ class HeadDesigner {
   }
 
   HeadWork& work_;
+  const int entries_;  // of a codebook
   kv::HeadCode& code_;
   const DesignOptions& options_;
   SeededRandom random_;
@@ -246,6 +250,7 @@ DesignedCodec DesignCodec(const CodecDesign& design, const KvStatistics& statist
                           const ParallelFor& parallel_for) {
   DesignedCodec result;
   result.calibration.codec = std::string(design.name);
+  result.calibration.entries = design.entries();
   result.calibration.layers.resize(statistics.layers.size());
   std::vector<HeadWork> heads = AllHeads(statistics, result.calibration);
   const auto count = static_cast<int64_t>(heads.size());
@@ -256,7 +261,8 @@ DesignedCodec DesignCodec(const CodecDesign& design, const KvStatistics& statist
     SetCalibratedBases(design.bits, statistics.head_dim, absl::MakeSpan(heads));
   }
   parallel_for(count, [&](int64_t i) {
-    HeadDesigner(heads[i], options, SeededRandom(options.seed + static_cast<uint64_t>(i)).Next()).Run();
+    const uint64_t seed = SeededRandom(options.seed + static_cast<uint64_t>(i)).Next();
+    HeadDesigner(heads[i], design.entries(), options, seed).Run();
   });
   result.report = ReportOf(heads, statistics.layers.size());
   return result;

@@ -1,8 +1,8 @@
 // Statistics of a model become the calibration of one coupled codec: bases, bit allocation, codebooks.
 //
 // `klt3`, `klt2`, `klt1`: every head's coefficients in its own basis (klt.h), one-byte codes handed to heads and
-// coefficients by reverse water-filling over the whole model, one codebook of 256 centroids for each code.
-// `cq2`, `cq1`: a code for every 4 or 8 neighbouring channels as they are (arXiv 2405.03917).
+// coefficients by reverse water-filling over the whole model, one mirrored codebook of 64 entries for each code.
+// `cq2`, `cq1`: a code for every 4 or 8 neighbouring channels as they are, of 256 centroids (arXiv 2405.03917).
 #ifndef NIBBLE_ENGINE_QUANT_CALIBRATION_CODEC_DESIGN_H_
 #define NIBBLE_ENGINE_QUANT_CALIBRATION_CODEC_DESIGN_H_
 
@@ -23,6 +23,8 @@ struct CodecDesign {
   std::string_view name;
   double bits = 0.0;         // per element
   int coupled_channels = 0;  // of `cq*`; 0: in a calibrated basis
+
+  int entries() const { return coupled_channels > 0 ? kv::kCentroids : kv::kMirroredEntries; }
 };
 
 // The codecs that can be calibrated.

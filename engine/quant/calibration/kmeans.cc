@@ -6,6 +6,7 @@
 #include "engine/quant/calibration/kmeans_kernels.h"
 #include "engine/quant/calibration/seeded_random.h"
 #include "kvcache/base/check.h"
+#include "kvcache/codecs/calibration.h"
 
 namespace nibble::engine {
 namespace {
@@ -51,6 +52,8 @@ class Lloyd {
   }
 
   void Assign(absl::Span<const float> centroids) {
+    std::vector<float> mirrored;
+    if (options_.mirrored) centroids = mirrored = Mirrored(centroids, samples_.dims);
     const std::vector<float> half = HalfEnergies(centroids, samples_.dims);
     kernel_({samples_.values.data(), samples_.stride, samples_.count, centroids.data(), half.data(),
              static_cast<int>(half.size()), nearest_.data(), scores_.data()});
@@ -93,10 +96,13 @@ class Lloyd {
     const auto dims = static_cast<size_t>(samples_.dims);
     std::vector<double> sums(centroids_.size()), weights(static_cast<size_t>(options_.centroids));
     for (int64_t i = 0; i < samples_.count; ++i) {
-      const auto c = static_cast<size_t>(nearest_[i]);
+      const auto c = static_cast<size_t>(nearest_[i] % options_.centroids);
+      const int signs = nearest_[i] / options_.centroids << 6;
       weights[c] += samples_.weights[i];
       for (size_t d = 0; d < dims; ++d) {
-        sums[c * dims + d] += static_cast<double>(samples_.weights[i]) * Value(static_cast<int>(d), i);
+        const auto dim = static_cast<int>(d);
+        const float value = kv::IsTurned(signs, dim) ? -Value(dim, i) : Value(dim, i);
+        sums[c * dims + d] += static_cast<double>(samples_.weights[i]) * value;
       }
     }
     bool moved = false;
@@ -151,6 +157,19 @@ KmeansSamples::KmeansSamples(int num_dims, int64_t num_samples)
 
 std::vector<float> Kmeans(const KmeansSamples& samples, const KmeansOptions& options) {
   return Lloyd(samples, options).Run();
+}
+
+std::vector<float> Mirrored(absl::Span<const float> centroids, int dims) {
+  const int64_t count = static_cast<int64_t>(centroids.size()) / dims;
+  std::vector<float> all;
+  all.reserve(4 * centroids.size());
+  for (const int signs : {0x00, 0x40, 0x80, 0xC0}) {
+    for (int64_t i = 0; i < count * dims; ++i) {
+      const float value = centroids[static_cast<size_t>(i)];
+      all.push_back(kv::IsTurned(signs, static_cast<int>(i % dims)) ? -value : value);
+    }
+  }
+  return all;
 }
 
 std::vector<int32_t> NearestCentroids(const KmeansSamples& samples, absl::Span<const float> centroids, simd::Isa isa) {

@@ -1,4 +1,6 @@
-// Weighted k-means: k-means++ seeding (Arthur & Vassilvitskii, SODA 2007), then Lloyd's iterations.
+// Weighted k-means: k-means++ seeding (Arthur & Vassilvitskii, SODA 2007), then Lloyd's iterations. A mirrored codebook
+// (kvcache/codecs/calibration.h) is the same among codebooks that signs of even and of odd dimensions leave alone: a
+// sample counts for its centroid with the signs that bring it nearest.
 #ifndef NIBBLE_ENGINE_QUANT_CALIBRATION_KMEANS_H_
 #define NIBBLE_ENGINE_QUANT_CALIBRATION_KMEANS_H_
 
@@ -22,8 +24,9 @@ struct KmeansSamples {
 };
 
 struct KmeansOptions {
-  int centroids = 256;
-  int iterations = 20;  // at most; ends earlier when nothing moves
+  int centroids = 256;    // that are returned
+  bool mirrored = false;  // each stands for four
+  int iterations = 20;    // at most; ends earlier when nothing moves
   uint64_t seed = 0;
   simd::Isa isa = simd::Isa::kScalar;
 };
@@ -31,6 +34,10 @@ struct KmeansOptions {
 // [centroids][dims]. A cluster that loses its samples is seeded anew where the loss is largest. Where there are fewer
 // distinct samples than centroids, some centroids are equal.
 std::vector<float> Kmeans(const KmeansSamples& samples, const KmeansOptions& options);
+
+// All that mirrored centroids stand for: first as they are, then with even dimensions
+// turned, odd ones, all.
+std::vector<float> Mirrored(absl::Span<const float> centroids, int dims);
 
 // The nearest centroid of each sample, [stride].
 std::vector<int32_t> NearestCentroids(const KmeansSamples& samples, absl::Span<const float> centroids, simd::Isa isa);

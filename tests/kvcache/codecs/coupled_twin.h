@@ -17,9 +17,9 @@ namespace nibble::kv {
 
 class CoupledTwin {
  public:
-  // One head of a layer with this rope.
-  CoupledTwin(const HeadCode& keys, const HeadCode& values, const Rope& rope)
-      : keys_(keys), values_(values), rope_(rope), dim_(static_cast<int>(keys.mean.size())) {}
+  // One head of a layer with this rope, codebooks of so many entries.
+  CoupledTwin(const HeadCode& keys, const HeadCode& values, int entries, const Rope& rope)
+      : keys_(keys), values_(values), entries_(entries), rope_(rope), dim_(static_cast<int>(keys.mean.size())) {}
 
   int key_bytes() const { return 32 * keys_.groups(); }
   int head_bytes() const { return key_bytes() + 32 * values_.groups(); }
@@ -61,13 +61,12 @@ class CoupledTwin {
     float scale;
     const Floats q = TurnBack(Scaled(query, &scale), page_index);
     const float bias = Bias(q) * scale;
-    const TwinOperands operands = RoundToOperands(Product(q), 127 * 256);
+    const TwinOperands operands = RoundToOperands(Product(q), 127);
     Floats scores;
     for (int t = 0; t < 32; ++t) {
       int64_t sum = 0;
-      ForEach(keys_, [&](int j, int group) {
-        sum += int64_t{operands.x[j]} * keys_.centroids[j * 256 + KeyCode(page, group, t)];
-      });
+      ForEach(keys_,
+              [&](int j, int group) { sum += int64_t{operands.x[j]} * Number(keys_, j, KeyCode(page, group, t)); });
       scores.push_back(std::fma(static_cast<float>(sum), operands.scale * scale, bias));
     }
     return scores;
@@ -79,7 +78,7 @@ class CoupledTwin {
     ForEach(values_, [&](int j, int group) {
       int64_t sum = 0;
       for (int t = 0; t < 32; ++t) {
-        sum += int64_t{operands.x[t]} * values_.centroids[j * 256 + ValueCode(page, group, t)];
+        sum += int64_t{operands.x[t]} * Number(values_, j, ValueCode(page, group, t));
       }
       (*accumulators)[j] = std::fma(static_cast<float>(sum), operands.scale, (*accumulators)[j]);
     });
@@ -115,6 +114,12 @@ class CoupledTwin {
     }
   }
 
+  // The number that a code stands for.
+  int Number(const HeadCode& code, int j, int value) const {
+    const int number = code.centroids[j * entries_ + value % entries_];
+    return entries_ == 64 && (value & (j % 2 == 0 ? 64 : 128)) != 0 ? -number : number;
+  }
+
   std::vector<int> Codes(const HeadCode& code, const Floats& x) const {
     Floats z;
     for (int j = 0; j < code.coefficients(); ++j) {
@@ -130,16 +135,23 @@ class CoupledTwin {
     return codes;
   }
 
-  static int NearestCentroid(const HeadCode& code, const Floats& z, int begin, int end) {
+  int NearestCentroid(const HeadCode& code, const Floats& z, int begin, int end) const {
     float least = HUGE_VALF;
     int nearest = 0;
-    for (int k = 0; k < 256; ++k) {
-      const auto c = [&](int j) { return static_cast<float>(code.centroids[j * 256 + k]) * code.centroid_scale[j]; };
+    for (int k = 0; k < entries_; ++k) {
+      const auto c = [&](int j) {
+        return static_cast<float>(code.centroids[j * entries_ + k]) * code.centroid_scale[j];
+      };
       float square = 0.0f;
       for (int j = begin; j < end; ++j) square = std::fma(c(j), c(j), square);
-      float distance = 0.5f * square;
-      for (int j = begin; j < end; ++j) distance = std::fma(-z[j], c(j), distance);
-      if (distance < least) least = distance, nearest = k;
+      float distance = 0.5f * square, sums[2] = {};
+      for (int j = begin; j < end; ++j) {
+        float& sum = entries_ == 64 ? sums[(j - begin) % 2] : distance;
+        sum = std::fma(entries_ == 64 ? z[j] : -z[j], c(j), sum);
+      }
+      if (entries_ == 64) distance = (distance - std::abs(sums[0])) - std::abs(sums[1]);
+      if (distance < least)
+        least = distance, nearest = k + (sums[begin % 2] < 0 ? 64 : 0) + (sums[1 - begin % 2] < 0 ? 128 : 0);
     }
     return nearest;
   }
@@ -148,7 +160,7 @@ class CoupledTwin {
   std::vector<double> Restore(const HeadCode& code, const CodeOf& code_of) const {
     std::vector<double> x(code.mean.begin(), code.mean.end());
     ForEach(code, [&](int j, int group) {
-      const double z = double{code.centroid_scale[j]} * code.centroids[j * 256 + code_of(group)];
+      const double z = double{code.centroid_scale[j]} * Number(code, j, code_of(group));
       for (int i = 0; i < dim_; ++i) x[i] += simd::HalfToFloat(code.synthesis[i * code.coefficients() + j]) * z;
     });
     return x;
@@ -200,6 +212,7 @@ class CoupledTwin {
 
   const HeadCode& keys_;
   const HeadCode& values_;
+  int entries_;
   const Rope& rope_;
   int dim_;
 };

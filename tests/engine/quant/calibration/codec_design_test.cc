@@ -324,7 +324,7 @@ TEST(CodecDesign, TheCodecLosesWhatIsReported) {
       const VectorStatistics& head = statistics.layers[layer].values[h];
       const kv::LayerCode& code = designed.calibration.layers[layer];
       const kv::Rope rope;
-      const kv::CoupledTwin twin(code.keys[h], code.values[h], rope);
+      const kv::CoupledTwin twin(code.keys[h], code.values[h], designed.calibration.entries, rope);
       const std::vector<double> metric = UnitMetric(head, 0.0);
       std::vector<std::byte> page(static_cast<size_t>(twin.head_bytes()));
       double loss = 0.0, weight = 0.0;

@@ -86,7 +86,7 @@ class Twin {
     mass.assign(mass.size(), HUGE_VAL);
     while (static_cast<int>(centroids_.size()) < options_.centroids) {
       for (int64_t i = 0; i < samples_.count; ++i) {
-        const double loss = LossAt(i, Score(i, centroids_.back()));
+        const double loss = LossAt(i, ScoreOf(i, Nearest(i, centroids_.size() - 1)));
         mass[static_cast<size_t>(i)] = std::min(mass[static_cast<size_t>(i)], loss);
       }
       Append(Draw(mass));
@@ -106,6 +106,28 @@ class Twin {
     Floats x;
     for (int d = 0; d < samples_.dims; ++d) x.push_back(Value(samples_, d, i));
     return x;
+  }
+
+  // A centroid, of a mirrored codebook with signs turned: bit 0 of even dimensions, bit 1 of odd ones.
+  struct Choice {
+    size_t centroid;
+    int signs;
+  };
+  float Signed(float x, size_t d, int signs) const { return (signs >> d % 2 & 1) != 0 ? -x : x; }
+  float ScoreOf(int64_t i, Choice choice) const {
+    Floats centroid = centroids_[choice.centroid];
+    for (size_t d = 0; d < centroid.size(); ++d) centroid[d] = Signed(centroid[d], d, choice.signs);
+    return Score(i, centroid);
+  }
+  // Among the centroids from `first` on.
+  Choice Nearest(int64_t i, size_t first) const {
+    Choice nearest = {first, 0};
+    for (int signs = 0; signs < (options_.mirrored ? 4 : 1); ++signs) {
+      for (size_t c = first; c < centroids_.size(); ++c) {
+        if (ScoreOf(i, {c, signs}) > ScoreOf(i, nearest)) nearest = {c, signs};
+      }
+    }
+    return nearest;
   }
 
   float Score(int64_t i, const Floats& centroid) const {
@@ -134,16 +156,18 @@ class Twin {
     return static_cast<int64_t>(random_.Next() % mass.size());
   }
 
+  struct Member {
+    int64_t sample;
+    int signs;
+  };
+
   bool Step() {
-    std::vector<std::vector<int64_t>> clusters(centroids_.size());
+    std::vector<std::vector<Member>> clusters(centroids_.size());
     std::vector<double> losses;
     for (int64_t i = 0; i < samples_.count; ++i) {
-      size_t nearest = 0;
-      for (size_t c = 1; c < centroids_.size(); ++c) {
-        if (Score(i, centroids_[c]) > Score(i, centroids_[nearest])) nearest = c;
-      }
-      clusters[nearest].push_back(i);
-      losses.push_back(LossAt(i, Score(i, centroids_[nearest])));
+      const Choice nearest = Nearest(i, 0);
+      clusters[nearest.centroid].push_back({i, nearest.signs});
+      losses.push_back(LossAt(i, ScoreOf(i, nearest)));
     }
     bool moved = false;
     for (size_t c = 0; c < clusters.size(); ++c) {
@@ -153,12 +177,13 @@ class Twin {
     }
     return moved;
   }
-  Floats Mean(const std::vector<int64_t>& cluster) const {
+  Floats Mean(const std::vector<Member>& cluster) const {
     Floats mean;
     for (int d = 0; d < samples_.dims; ++d) {
       double sum = 0.0, weight = 0.0;
-      for (const int64_t i : cluster) {
-        sum += double{samples_.weights[static_cast<size_t>(i)]} * Value(samples_, d, i);
+      for (const auto& [i, signs] : cluster) {
+        sum += double{samples_.weights[static_cast<size_t>(i)]} *
+               Signed(Value(samples_, d, i), static_cast<size_t>(d), signs);
         weight += samples_.weights[static_cast<size_t>(i)];
       }
       mean.push_back(static_cast<float>(sum / weight));
@@ -192,6 +217,31 @@ TEST(Kmeans, EqualsANaiveTwinOnEveryInstructionSet) {
       }
     }
   }
+}
+
+TEST(Kmeans, MirroredEqualsItsTwin) {
+  for (const int dims : {1, 2, 3, 5}) {
+    for (const int64_t count : {1, 17, 200}) {
+      const KmeansSamples samples = NormalSamples(dims, count, 0.5f, static_cast<uint32_t>(count));
+      KmeansOptions options = Options(12, 6, 9);
+      options.mirrored = true;
+      EXPECT_EQ(Kmeans(samples, options), Twin(samples, options).Run()) << dims << " x " << count;
+    }
+  }
+}
+
+TEST(Kmeans, OfSymmetricSamplesAQuarterOfTheCentroidsMirroredDoesAsWell) {
+  const KmeansSamples samples = NormalSamples(4, 6000, 0.0f, 5);
+  KmeansOptions options = Options(16, 16, 1);
+  options.mirrored = true;
+  const Floats mirrored = Mirrored(Kmeans(samples, options), 4);
+  ASSERT_EQ(mirrored.size(), 64u * 4);
+  EXPECT_LT(Loss(samples, mirrored), 1.06 * Loss(samples, Kmeans(samples, Options(64, 16, 1))));
+}
+
+TEST(Kmeans, MirroredCentroidsAreInTheOrderOfCodes) {
+  EXPECT_EQ(Mirrored({1, 2, 3, 4, 5, 6}, 3),
+            Floats({1, 2, 3, 4, 5, 6, -1, 2, -3, -4, 5, -6, 1, -2, 3, 4, -5, 6, -1, -2, -3, -4, -5, -6}));
 }
 
 TEST(Kmeans, SeedsEmptyClustersAnewWhereTheLossIsLargest) {

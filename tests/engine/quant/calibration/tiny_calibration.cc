@@ -7,7 +7,7 @@ namespace {
 
 constexpr int kHeadDim = 4;
 
-kv::HeadCode TinyHead(std::mt19937& random) {
+kv::HeadCode TinyHead(int entries, std::mt19937& random) {
   const auto number = [&random] { return static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 128; };
   const int coefficients = 1 + static_cast<int>(random() % kHeadDim);
   kv::HeadCode head;
@@ -19,7 +19,7 @@ kv::HeadCode TinyHead(std::mt19937& random) {
   for (int end = 1; end < coefficients; end += 2) head.group_ends.push_back(end);
   head.group_ends.push_back(coefficients);
   for (int i = 0; i < coefficients; ++i) head.centroid_scale.push_back(number());
-  for (int i = 0; i < coefficients * kv::kCentroids; ++i) {
+  for (int i = 0; i < coefficients * entries; ++i) {
     head.centroids.push_back(static_cast<int8_t>(static_cast<int>(random() % 256) - 128));
   }
   return head;
@@ -31,11 +31,12 @@ kv::Calibration TinyCalibration(const std::string& codec, int layers, int heads)
   std::mt19937 random(static_cast<uint32_t>(codec.size() + codec[0]));
   kv::Calibration calibration;
   calibration.codec = codec;
+  calibration.entries = codec.starts_with("cq") ? kv::kCentroids : kv::kMirroredEntries;
   for (int layer = 0; layer < layers; ++layer) {
     kv::LayerCode& code = calibration.layers.emplace_back();
     for (int head = 0; head < heads; ++head) {
-      code.keys.push_back(TinyHead(random));
-      code.values.push_back(TinyHead(random));
+      code.keys.push_back(TinyHead(calibration.entries, random));
+      code.values.push_back(TinyHead(calibration.entries, random));
     }
   }
   return calibration;

@@ -1,0 +1,146 @@
+// Cells of int16 for the targets that multiply pairs of them: what a page's codes stand for, laid out as PairDots
+// (coupled_operands-inl.h) takes it. A look-up is a load of one number; with AVX2 a mirrored codebook is four shuffles
+// for 32 tokens.
+//
+// Include inside a file that Highway's foreach_target compiles for each target.
+#if defined(NIBBLE_KVCACHE_CODECS_COUPLED_CELLS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef NIBBLE_KVCACHE_CODECS_COUPLED_CELLS_INL_H_
+#undef NIBBLE_KVCACHE_CODECS_COUPLED_CELLS_INL_H_
+#else
+#define NIBBLE_KVCACHE_CODECS_COUPLED_CELLS_INL_H_
+#endif
+
+#include <cstdint>
+
+#include "kvcache/codecs/coupled_operands-inl.h"
+#include "kvcache/codecs/coupled_tables.h"
+#include "kvcache/simd/vec16-inl.h"
+
+#if HWY_TARGET != HWY_AVX3_DL
+HWY_BEFORE_NAMESPACE();
+namespace nibble {
+namespace kv {
+namespace HWY_NAMESPACE {
+
+// The codes of coefficient j's group, of one page.
+HWY_INLINE const uint8_t* GroupOf(const HeadTables& tables, const uint8_t* codes, int j) {
+  return codes + tables.code_at.data[j] / (kCodeVector / kPageTokens);
+}
+
+// visit(coefficient, number_of(token's place)), for those that fill up a panel too: their tables hold zeros.
+template <typename Visit>
+HWY_INLINE void ForEachCoefficient(const HeadTables& tables, const uint8_t* codes, const Visit& visit) {
+  for (int j = 0; j < tables.padded; ++j) {
+    const uint8_t *table = tables.centroids.data.get() + j * tables.entries, *of_group = GroupOf(tables, codes, j);
+    const int offset = tables.centroid_offset;
+    if (tables.mirrored()) {
+      visit(j, [=](int place) {
+        const uint8_t code = of_group[place];
+        const int sign = -int{IsTurned(code, j)}, number = static_cast<int8_t>(table[code % kMirroredEntries] - offset);
+        return static_cast<int16_t>((number ^ sign) - sign);
+      });
+    } else {
+      visit(j, [=](int place) { return static_cast<int16_t>(static_cast<int8_t>(table[of_group[place]] - offset)); });
+    }
+  }
+}
+
+#if HWY_TARGET == HWY_AVX2
+
+// Coefficient j of 32 tokens, in the order of their codes.
+HWY_INLINE __m256i LookUpMirrored(const HeadTables& tables, const uint8_t* codes, int j) {
+  const __m256i code = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(GroupOf(tables, codes, j)));
+  const auto* parts = reinterpret_cast<const __m128i*>(tables.centroids.data.get() + j * kMirroredEntries);
+  const __m256i entry = _mm256_and_si256(code, _mm256_set1_epi8(0x0F));
+  const auto in_part = [&](int part)
+                           HWY_ATTR { return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(parts[part]), entry); };
+  // Bits 4 and 5 choose the part; a blend looks at the highest bit of each byte.
+  const __m256i bit4 = _mm256_slli_epi16(code, 3), bit5 = _mm256_slli_epi16(code, 2);
+  const __m256i low = _mm256_blendv_epi8(in_part(0), in_part(1), bit4);
+  const __m256i high = _mm256_blendv_epi8(in_part(2), in_part(3), bit4);
+  const __m256i offset = _mm256_set1_epi8(static_cast<char>(tables.centroid_offset));
+  const __m256i number = _mm256_sub_epi8(_mm256_blendv_epi8(low, high, bit5), offset);
+  // Bit 6 or 7 to the highest place; never 0, which would make the number 0.
+  const __m256i sign = j % 2 == 0 ? _mm256_add_epi8(code, code) : code;
+  return _mm256_sign_epi8(number, _mm256_or_si256(sign, _mm256_set1_epi8(1)));
+}
+
+// Tokens 4 i and on, and 16 + 4 i and on, of a fold of two coefficients.
+HWY_INLINE void StoreKeyCells(__m128i pairs, int i, int16_t* low, int16_t* high) {
+  const __m256i wide = _mm256_cvtepi8_epi16(pairs);
+  _mm_store_si128(reinterpret_cast<__m128i*>(low) + i, _mm256_castsi256_si128(wide));
+  _mm_store_si128(reinterpret_cast<__m128i*>(high) + i, _mm256_extracti128_si256(wide, 1));
+}
+
+inline void ShuffleKeyCells(const HeadTables& tables, const uint8_t* codes, int64_t half_page, int16_t* cells) {
+  for (int j = 0; j < tables.padded; j += 2, cells += 32) {
+    const __m256i a = LookUpMirrored(tables, codes, j), b = LookUpMirrored(tables, codes, j + 1);
+    const __m256i front = _mm256_unpacklo_epi8(a, b), back = _mm256_unpackhi_epi8(a, b);
+    StoreKeyCells(_mm256_castsi256_si128(front), 0, cells, cells + half_page);
+    StoreKeyCells(_mm256_castsi256_si128(back), 1, cells, cells + half_page);
+    StoreKeyCells(_mm256_extracti128_si256(front, 1), 2, cells, cells + half_page);
+    StoreKeyCells(_mm256_extracti128_si256(back, 1), 3, cells, cells + half_page);
+  }
+}
+
+inline void ShuffleValueCells(const HeadTables& tables, const uint8_t* codes, int16_t* cells) {
+  for (int first = 0; first < tables.padded; first += 16, cells += 16 * kPageTokens) {
+    __m256i rows[16];  // of words, which are two tokens of one coefficient
+    for (int j = 0; j < 16; ++j) rows[j] = LookUpMirrored(tables, codes, first + j);
+    // Four times every other word of rows i and i + 8: in each half, vector 2 c then has word c of the first eight
+    // coefficients, and vector 2 c + 1 that of the other eight.
+    for (int step = 0; step < 4; ++step) {
+      __m256i next[16];
+      NIBBLE_UNROLL for (int i = 0; i < 8; ++i) {
+        next[2 * i] = _mm256_unpacklo_epi16(rows[i], rows[i + 8]);
+        next[2 * i + 1] = _mm256_unpackhi_epi16(rows[i], rows[i + 8]);
+      }
+      NIBBLE_UNROLL for (int i = 0; i < 16; ++i) rows[i] = next[i];
+    }
+    auto* out = reinterpret_cast<__m256i*>(cells);
+    NIBBLE_UNROLL for (int i = 0; i < 16; ++i) {
+      _mm256_store_si256(out + i, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(rows[i])));
+      _mm256_store_si256(out + 16 + i, _mm256_cvtepi8_epi16(_mm256_extracti128_si256(rows[i], 1)));
+    }
+  }
+}
+
+#endif
+
+// cells: [half, `half_page` apart][fold of coefficients][16 tokens][kFold]
+inline void FillKeyCells(const HeadTables& tables, const uint8_t* codes, int64_t half_page, int16_t* cells) {
+#if HWY_TARGET == HWY_AVX2
+  if (tables.mirrored()) return ShuffleKeyCells(tables, codes, half_page, cells);
+#endif
+  ForEachCoefficient(tables, codes, [&](int j, const auto& number_of) {
+    int16_t* low = cells + j / kFold * 16 * kFold + j % kFold;
+    int16_t* high = low + half_page;
+    NIBBLE_UNROLL for (int t = 0; t < 16; ++t) {
+      low[t * kFold] = number_of(KeyPlace(t));
+      high[t * kFold] = number_of(KeyPlace(16 + t));
+    }
+  });
+}
+
+// cells: [coefficients / 16][fold of tokens][16 coefficients][kFold]
+inline void FillValueCells(const HeadTables& tables, const uint8_t* codes, int16_t* cells) {
+#if HWY_TARGET == HWY_AVX2
+  if (tables.mirrored()) return ShuffleValueCells(tables, codes, cells);
+#endif
+  ForEachCoefficient(tables, codes, [&](int j, const auto& number_of) {
+    int16_t* column = cells + (j / 16 * kPageTokens * 16 + j % 16 * kFold);
+    int16_t* second_half = column + 16 * 16;
+    NIBBLE_UNROLL for (int t = 0; t < 16; ++t) {
+      column[t / kFold * 16 * kFold + t % kFold] = number_of(t);
+      second_half[t / kFold * 16 * kFold + t % kFold] = number_of(16 + t);
+    }
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace kv
+}  // namespace nibble
+HWY_AFTER_NAMESPACE();
+#endif  // target
+
+#endif  // NIBBLE_KVCACHE_CODECS_COUPLED_CELLS_INL_H_
