@@ -89,6 +89,9 @@ struct CodeVectors {
   }
 };
 
+// Where cells come from: from memory, where they were kept, or from a codebook of either form.
+enum class Cells { kKept, kMirrored, kCentroids };
+
 class KeyPages {
  public:
   HWY_INLINE KeyPages(const HeadTables& tables, const PageCodes& codes) : tables_(tables), folds_(KeyFolds(tables)) {
@@ -111,32 +114,28 @@ class KeyPages {
   template <int kRows>
   HWY_INLINE void Dots(const KeyOperands& x, I16 (&dots)[kPagesAtOnce][kRows][2]) const {
     if (is_kept_) {
-      DotsWith(
-          x,
-          [&](int k, __m512i(&cells)[kPagesAtOnce][2])
-              HWY_ATTR { NIBBLE_UNROLL for (int i = 0; i < 4; ++i) cells[i / 2][i % 2] = kept_[k][i / 2][i % 2]; },
-          dots);
+      DotsOf<Cells::kKept>(x, dots);
     } else if (tables_.mirrored()) {
-      DotsWith(
-          x, [&](int k, __m512i(&cells)[kPagesAtOnce][2]) HWY_ATTR { LookUpCells<true>(k, cells); }, dots);
+      DotsOf<Cells::kMirrored>(x, dots);
     } else {
-      DotsWith(
-          x, [&](int k, __m512i(&cells)[kPagesAtOnce][2]) HWY_ATTR { LookUpCells<false>(k, cells); }, dots);
+      DotsOf<Cells::kCentroids>(x, dots);
     }
   }
 
  private:
-  // load_cells(k, cells) of four coefficients.
-  template <int kRows, typename LoadCells>
-  HWY_INLINE void DotsWith(const KeyOperands& x, const LoadCells& load_cells,
-                           I16 (&dots)[kPagesAtOnce][kRows][2]) const {
+  template <Cells kCells, int kRows>
+  HWY_INLINE void DotsOf(const KeyOperands& x, I16 (&dots)[kPagesAtOnce][kRows][2]) const {
     __m512i sums[kRows][kPagesAtOnce][2];
     NIBBLE_UNROLL for (int i = 0; i < kRows * kPagesAtOnce * 2; ++i) {
       sums[i / 4][i / 2 % 2][i % 2] = _mm512_setzero_si512();
     }
     for (int k = 0; k < folds_; ++k) {
       __m512i cells[kPagesAtOnce][2];
-      load_cells(k, cells);
+      if constexpr (kCells == Cells::kKept) {
+        NIBBLE_UNROLL for (int i = 0; i < 4; ++i) cells[i / 2][i % 2] = kept_[k][i / 2][i % 2];
+      } else {
+        LookUpCells<kCells == Cells::kMirrored>(k, cells);
+      }
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         const __m512i four = _mm512_set1_epi32(LoadFold(x.data + r * x.stride + 4 * k));
         NIBBLE_UNROLL for (int i = 0; i < 4; ++i) {
@@ -210,27 +209,25 @@ class ValuePages {
   template <int kRows, bool kKept>
   HWY_INLINE void Dots(int panel, const WeightRows& weights, int first_row, I16 (&dots)[kPagesAtOnce][kRows]) const {
     if constexpr (kKept) {
-      DotsWith([&](int q, ValueQuarter& cells)
-                   HWY_ATTR { NIBBLE_UNROLL for (int c = 0; c < 4; ++c) cells[c] = kept_[q][c]; },
-               weights, first_row, dots);
+      DotsOf<Cells::kKept>(panel, weights, first_row, dots);
     } else if (tables_.mirrored()) {
-      DotsWith([&](int q, ValueQuarter& cells) HWY_ATTR { LookUpQuarter<true>(panel, q, cells); }, weights, first_row,
-               dots);
+      DotsOf<Cells::kMirrored>(panel, weights, first_row, dots);
     } else {
-      DotsWith([&](int q, ValueQuarter& cells) HWY_ATTR { LookUpQuarter<false>(panel, q, cells); }, weights, first_row,
-               dots);
+      DotsOf<Cells::kCentroids>(panel, weights, first_row, dots);
     }
   }
 
  private:
-  // load_quarter(q, cells)
-  template <int kRows, typename LoadQuarter>
-  HWY_INLINE void DotsWith(const LoadQuarter& load_quarter, const WeightRows& weights, int first_row,
-                           I16 (&dots)[kPagesAtOnce][kRows]) const {
+  template <Cells kCells, int kRows>
+  HWY_INLINE void DotsOf(int panel, const WeightRows& weights, int first_row, I16 (&dots)[kPagesAtOnce][kRows]) const {
     __m512i sums[kRows][4];
     NIBBLE_UNROLL for (int q = 0; q < 4; ++q) {
       ValueQuarter cells;
-      load_quarter(q, cells);
+      if constexpr (kCells == Cells::kKept) {
+        NIBBLE_UNROLL for (int c = 0; c < 4; ++c) cells[c] = kept_[q][c];
+      } else {
+        LookUpQuarter<kCells == Cells::kMirrored>(panel, q, cells);
+      }
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         sums[r][q] = _mm512_setzero_si512();
         NIBBLE_UNROLL for (int c = 0; c < 4; ++c) {

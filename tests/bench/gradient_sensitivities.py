@@ -55,7 +55,7 @@ WEIGHTINGS = {"forward": ("forward", "forward", "forward"), "gradient": ("gradie
 
 SHRINKAGE = 0.05
 GROUP_BITS, LEAST_BITS, GROUP_MOST = 8.0, 0.4, 16
-CENTROIDS, ITERATIONS, SEEDS_AT_ONCE = 256, 10, 16
+ENTRIES, ITERATIONS, SEEDS_AT_ONCE = 64, 10, 16
 SAMPLES, EVEN_SHARE = 8192, 0.25
 
 Trace = collections.namedtuple("Trace", "queries keys values scores probabilities attended output")
@@ -296,16 +296,22 @@ def nearest(samples, centroids):
 
 
 def kmeans(samples, weights, generator):
-    """Weighted: seeded as by k-means++ but sixteen at once, then Lloyd's iterations."""
+    """Weighted, of a mirrored codebook: seeded as by k-means++ but sixteen at once, then Lloyd's iterations."""
+    turns = torch.tensor([[1.0, 1], [-1, 1], [1, -1], [-1, -1]])[:, torch.arange(samples.shape[1]) % 2]
+
+    def mirrored(centroids):
+        return (turns[:, None] * centroids).flatten(0, 1)
+
     centroids, losses = samples[:0], torch.ones(len(samples))
-    while len(centroids) < CENTROIDS:
+    while len(centroids) < ENTRIES:
         drawn = torch.multinomial(weights * losses + 1e-20, SEEDS_AT_ONCE, generator=generator)
-        distances = torch.cdist(samples, samples[drawn]).square().min(1).values
+        distances = torch.cdist(samples, mirrored(samples[drawn])).square().min(1).values
         losses = distances if len(centroids) == 0 else torch.minimum(losses, distances)
         centroids = torch.cat((centroids, samples[drawn]))
-    weighted = torch.cat((samples * weights[:, None], weights[:, None]), 1)
     for _ in range(ITERATIONS):
-        sums = torch.zeros(CENTROIDS, weighted.shape[1]).index_add_(0, nearest(samples, centroids), weighted)
+        codes = nearest(samples, mirrored(centroids))
+        weighted = torch.cat((samples * turns[codes // ENTRIES] * weights[:, None], weights[:, None]), 1)
+        sums = torch.zeros(ENTRIES, weighted.shape[1]).index_add_(0, codes % ENTRIES, weighted)
         centroids = torch.where(sums[:, -1:] > 0, sums[:, :-1] / sums[:, -1:], centroids)
     return centroids
 

@@ -11,8 +11,6 @@ namespace {
 // Partial results that split tiles may hold at once: 64 MiB.
 constexpr int64_t kMaxPartialFloats = int64_t{16} << 20;
 
-constexpr int kStretchesPerWorker = 6;
-
 // Query rows of a tile: enough to share a page load, few enough that scores stay in the L2 cache.
 constexpr int kTileQueries = 48;
 
@@ -77,56 +75,47 @@ void CpuAttention::MakeTiles(absl::Span<const SequenceRows> batch, const Attenti
 }
 
 void CpuAttention::RunTile(const Tile& tile, const AttentionCall& call, Scratch& scratch) {
+  const int queries = tile.rows * Group(call.shape);
   LoadQueries(tile, call, scratch.queries);
   RunSegment(tile, call, tile.first_segment, scratch.queries, scratch, scratch.running);
   for (int64_t segment = tile.first_segment + 1; segment < tile.end_segment; ++segment) {
     RunSegment(tile, call, segment, scratch.queries, scratch, scratch.next);
-    for (int row = 0; row < tile.rows; ++row) JoinSegment(tile, call, row, segment, scratch.running, scratch.next);
+    for (int q = 0; q < queries; ++q) JoinSegment(tile, call, q, segment, scratch.running, scratch.next);
   }
-  for (int row = 0; row < tile.rows; ++row) WriteOut(tile, call, row, scratch.running);
+  for (int q = 0; q < queries; ++q) WriteOut(tile, call, q, scratch.running);
 }
 
-// Several for each worker, so that all end at about the same time.
-void CpuAttention::MakeStretches() {
-  int64_t segments = 0;
-  for (Tile& tile : tiles_) {
-    tile.partial = segments;
-    segments += tile.end_segment - tile.first_segment;
-  }
-  if (static_cast<int64_t>(partials_.size()) < segments) partials_.resize(segments);
-  const int64_t length = std::max<int64_t>(1, segments / (kStretchesPerWorker * pool_.threads()));
-  work_.clear();
+void CpuAttention::ListParts(int group) {
+  segments_.clear();
+  tile_queries_.clear();
   for (size_t t = 0; t < tiles_.size(); ++t) {
-    for (int64_t first = tiles_[t].first_segment; first < tiles_[t].end_segment; first += length) {
-      work_.push_back({t, first, std::min(first + length, tiles_[t].end_segment)});
-    }
+    Tile& tile = tiles_[t];
+    tile.partial = static_cast<int64_t>(segments_.size());
+    for (int64_t segment = tile.first_segment; segment < tile.end_segment; ++segment) segments_.push_back({t, segment});
+    for (int q = 0; q < tile.rows * group; ++q) tile_queries_.push_back({t, q});
   }
+  if (partials_.size() < segments_.size()) partials_.resize(segments_.size());
 }
 
+// A worker takes neighbouring segments in runs, so that it reads memory in a row.
 void CpuAttention::RunSplit(const AttentionCall& call) {
-  MakeStretches();
-  rows_.clear();
+  ListParts(Group(call.shape));
   if (queries_.size() < tiles_.size()) queries_.resize(tiles_.size());
-  for (size_t t = 0; t < tiles_.size(); ++t) {
-    for (int row = 0; row < tiles_[t].rows; ++row) rows_.emplace_back(t, row);
-    LoadQueries(tiles_[t], call, queries_[t]);
-  }
-  pool_.ParallelFor(static_cast<int64_t>(work_.size()), [&](int64_t i, int thread) {
-    const Stretch& stretch = work_[i];
-    const Tile& tile = tiles_[stretch.tile];
-    for (int64_t segment = stretch.first; segment < stretch.end; ++segment) {
-      RunSegment(tile, call, segment, queries_[stretch.tile], scratch_[thread],
-                 partials_[tile.partial + segment - tile.first_segment]);
+  for (size_t t = 0; t < tiles_.size(); ++t) LoadQueries(tiles_[t], call, queries_[t]);
+  pool_.ParallelRuns(static_cast<int64_t>(segments_.size()), [&](int64_t first, int64_t end, int thread) {
+    for (int64_t i = first; i < end; ++i) {
+      const auto [t, segment] = segments_[i];
+      RunSegment(tiles_[t], call, segment, queries_[t], scratch_[thread], partials_[i]);
     }
   });
-  pool_.ParallelFor(static_cast<int64_t>(rows_.size()), [&](int64_t i, int) {
-    const auto [t, row] = rows_[i];
+  pool_.ParallelFor(static_cast<int64_t>(tile_queries_.size()), [&](int64_t i, int) {
+    const auto [t, query] = tile_queries_[i];
     const Tile& tile = tiles_[t];
     Partial& running = partials_[tile.partial];
     for (int64_t segment = tile.first_segment + 1; segment < tile.end_segment; ++segment) {
-      JoinSegment(tile, call, row, segment, running, partials_[tile.partial + segment - tile.first_segment]);
+      JoinSegment(tile, call, query, segment, running, partials_[tile.partial + segment - tile.first_segment]);
     }
-    WriteOut(tile, call, row, running);
+    WriteOut(tile, call, query, running);
   });
 }
 
@@ -259,34 +248,34 @@ void CpuAttention::MixPage(const Tile& tile, const AttentionCall& call, int64_t 
   }
 }
 
-void CpuAttention::JoinSegment(const Tile& tile, const AttentionCall& call, int row, int64_t segment, Partial& running,
-                               const Partial& next) {
-  const int group = Group(call.shape), dim = call.shape.head_dim;
+void CpuAttention::JoinSegment(const Tile& tile, const AttentionCall& call, int query, int64_t segment,
+                               Partial& running, const Partial& next) {
+  const int dim = call.shape.head_dim, row = query / Group(call.shape);
   const int64_t start = segment * kSegmentTokens, coded = codec_ == nullptr ? 0 : codec_->mix_floats();
   const Range before = Visible(tile, call, row, start - kSegmentTokens, kSegmentTokens);
-  for (int q = row * group; q < (row + 1) * group; ++q) {
-    if (before.first >= before.last) {  // the window begins later: nothing has been seen so far
-      running.states[q] = next.states[q];
-      std::copy_n(&next.mixed[q * dim], dim, &running.mixed[q * dim]);
-      std::copy_n(next.coded.data() + q * coded, coded, running.coded.data() + q * coded);
-    } else {
-      const JoinFactors factors = kernels_.join(running.states[q], next.states[q]);
-      kernels_.blend(factors, dim, &running.mixed[q * dim], &next.mixed[q * dim]);
-      kernels_.blend(factors, coded, running.coded.data() + q * coded, next.coded.data() + q * coded);
-    }
+  float *mixed = &running.mixed[query * dim], *running_coded = running.coded.data() + query * coded;
+  const float *next_mixed = &next.mixed[query * dim], *next_coded = next.coded.data() + query * coded;
+  if (before.first >= before.last) {  // the window begins later: nothing has been seen so far
+    running.states[query] = next.states[query];
+    std::copy_n(next_mixed, dim, mixed);
+    std::copy_n(next_coded, coded, running_coded);
+    return;
   }
+  const JoinFactors factors = kernels_.join(running.states[query], next.states[query]);
+  kernels_.blend(factors, dim, mixed, next_mixed);
+  kernels_.blend(factors, coded, running_coded, next_coded);
 }
 
-void CpuAttention::WriteOut(const Tile& tile, const AttentionCall& call, int row, Partial& partial) {
-  const int group = Group(call.shape), dim = call.shape.head_dim, first = row * group;
-  float* mixed = &partial.mixed[static_cast<size_t>(first) * dim];
+void CpuAttention::WriteOut(const Tile& tile, const AttentionCall& call, int query, Partial& partial) {
+  const int group = Group(call.shape), dim = call.shape.head_dim;
+  float* mixed = &partial.mixed[static_cast<size_t>(query) * dim];
   // By the rule's own measure, so that a row's bits do not depend on what its tile has seen.
   const KvPool::PageRange sealed = SealedOf(tile, {0, tile.position / kv::kPageTokens});
   if (sealed.first < sealed.end) {
-    codec_->FinishMix({call.layer, tile.kv_head}, partial.coded.data() + first * codec_->mix_floats(), group, mixed);
+    codec_->FinishMix({call.layer, tile.kv_head}, partial.coded.data() + query * codec_->mix_floats(), 1, mixed);
   }
-  float* out = call.out.row(tile.first_row + row) + static_cast<int64_t>(tile.kv_head) * group * dim;
-  for (int h = 0; h < group; ++h) kernels_.finish(partial.states[first + h], mixed + h * dim, dim, out + h * dim);
+  float* out = call.out.row(tile.first_row + query / group);
+  kernels_.finish(partial.states[query], mixed, dim, out + (int64_t{tile.kv_head} * group + query % group) * dim);
 }
 
 }  // namespace nibble::engine

@@ -11,7 +11,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "engine/backends/backend.h"
@@ -73,10 +72,14 @@ class CpuAttention {
     std::vector<const std::byte*> sealed;
     Partial running, next;
   };
-  // Segments of one tile that one worker takes in a row, so that it reads memory in a row.
-  struct Stretch {
+  // Where segments run apart: one of a tile's, and one of its query rows.
+  struct TileSegment {
     size_t tile;
-    int64_t first, end;
+    int64_t segment;
+  };
+  struct TileQuery {
+    size_t tile;
+    int query;
   };
   // Half-open range of tokens.
   struct Range {
@@ -87,7 +90,7 @@ class CpuAttention {
   bool PaysToSplit(const AttentionCall& call) const;
   void RunTile(const Tile& tile, const AttentionCall& call, Scratch& scratch);
   void RunSplit(const AttentionCall& call);
-  void MakeStretches();
+  void ListParts(int group);
   void LoadQueries(const Tile& tile, const AttentionCall& call, Queries& queries) const;
   void RunSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Queries& queries,
                   Scratch& scratch, Partial& partial);
@@ -100,10 +103,10 @@ class CpuAttention {
   KvPool::PageRange SealedOf(const Tile& tile, const Range& pages) const;
   kv::PageRun SealedRun(const Tile& tile, const AttentionCall& call, const KvPool::PageRange& sealed,
                         Scratch& scratch) const;
-  // Of one row of the tile.
-  void JoinSegment(const Tile& tile, const AttentionCall& call, int row, int64_t segment, Partial& running,
+  // Of one query row of the tile.
+  void JoinSegment(const Tile& tile, const AttentionCall& call, int query, int64_t segment, Partial& running,
                    const Partial& next);
-  void WriteOut(const Tile& tile, const AttentionCall& call, int row, Partial& partial);
+  void WriteOut(const Tile& tile, const AttentionCall& call, int query, Partial& partial);
   static Range Visible(const Tile& tile, const AttentionCall& call, int row, int64_t start, int64_t tokens);
 
   const kv::RawForm& raw_form_;
@@ -117,8 +120,8 @@ class CpuAttention {
   // Where segments run apart: of each tile, and of each tile and segment.
   std::vector<Queries> queries_;
   std::vector<Partial> partials_;
-  std::vector<Stretch> work_;
-  std::vector<std::pair<size_t, int>> rows_;  // (tile, row)
+  std::vector<TileSegment> segments_;
+  std::vector<TileQuery> tile_queries_;
 };
 
 }  // namespace nibble::engine
