@@ -14,7 +14,7 @@ namespace {
 
 using RowMatrixF = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-// Samples of a head, in all, are not more than this: codebooks of 256 centroids gain little beyond.
+// Samples of a head, in all, are not more than this: codebooks of a byte gain little beyond.
 constexpr int64_t kMostSamples = 32768;
 constexpr int64_t kLeastSamples = 64;  // of a head and sequence
 

@@ -10,7 +10,7 @@
 // A code is one byte, of a codebook that has an entry for each (256 entries) or is mirrored (64): then bits 0 to 5 are
 // the entry, bit 6 turns the sign of those of its coefficients whose number in the head is even, bit 7 of the others.
 // In a basis where coefficients are uncorrelated and symmetric about their mean, 64 mirrored entries lose hardly more
-// than 256 (README.md), and one permutation of a register looks them up.
+// than 256 (engine/quant/calibration/README.md), and one permutation of a register looks them up.
 #ifndef NIBBLE_KVCACHE_CODECS_CALIBRATION_H_
 #define NIBBLE_KVCACHE_CODECS_CALIBRATION_H_
 
@@ -23,8 +23,8 @@ namespace nibble::kv {
 // Pages of a span, counted from position 0: its keys are turned back to one position, so that a query is brought into
 // their frame once for all of them.
 inline constexpr int kSpanPages = 8;
-inline constexpr int kCentroids = 256;  // of each group
-inline constexpr int kMirroredEntries = 64;
+inline constexpr int kCentroids = 256;       // of a group
+inline constexpr int kMirroredEntries = 64;  // that stand for them
 
 // Whether a mirrored code turns the sign of a coefficient.
 constexpr bool IsTurned(int code, int coefficient) { return (code >> (6 + coefficient % 2) & 1) != 0; }

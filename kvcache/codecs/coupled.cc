@@ -325,12 +325,11 @@ class Coupled final : public PageCodec {
       RoundRow(weights + r * weight_stride, pages, r, &rounded, lanes);
     }
     for (int panel = 0; panel < values.padded / 16; ++panel, accumulators += 16) {
-      if (rows < kKeptRows) {
-        MixPanel<false>({of, panel, &rounded}, rows, accumulators);
-      } else {
-        of->Keep(panel);
-        MixPanel<true>({of, panel, &rounded}, rows, accumulators);
-      }
+      if (rows >= kKeptRows) of->Keep(panel);
+      const MixCall call = {of, panel, &rounded};
+      int row = 0;
+      for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) MixRows<kRowsAtOnce>(call, row, accumulators);
+      for (; row < rows; ++row) MixRows<1>(call, row, accumulators);
     }
   }
 
@@ -340,18 +339,11 @@ class Coupled final : public PageCodec {
     const RoundedWeights* weights;
   };
 
-  template <bool kKept>
-  void MixPanel(const MixCall& call, int rows, float* accumulators) const {
-    int row = 0;
-    for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) MixRows<kRowsAtOnce, kKept>(call, row, accumulators);
-    for (; row < rows; ++row) MixRows<1, kKept>(call, row, accumulators);
-  }
-
-  template <int kRows, bool kKept>
+  template <int kRows>
   HWY_INLINE void MixRows(const MixCall& call, int first_row, float* accumulators) const {
     float* out = accumulators + first_row * mix_floats();
     I16 dots[kPagesAtOnce][kRows];
-    call.of->Dots<kRows, kKept>(call.panel, call.weights->operands, first_row, dots);
+    call.of->Dots<kRows>(call.panel, call.weights->operands, first_row, dots);
     NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
       V16 sum = Load(out + r * mix_floats());
       NIBBLE_UNROLL for (int p = 0; p < kPagesAtOnce; ++p) {

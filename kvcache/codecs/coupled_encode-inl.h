@@ -77,7 +77,7 @@ HWY_INLINE void Analyze(const HeadTables& tables, int head_dim, const float* x, 
 
 // One group's centroids as floats, and half of their squared lengths.
 struct FloatCentroids {
-  HWY_ALIGN float coefficients[kMaxGroupCoefficients * kCentroids];  // [count][256], as many as there are entries
+  HWY_ALIGN float coefficients[kMaxGroupCoefficients * kCentroids];  // [count][kCentroids], of which entries are filled
   HWY_ALIGN float half_squares[kCentroids];
 };
 
@@ -217,20 +217,19 @@ struct NearestMirrored {
   }
 };
 
-// The same of a mirrored codebook.
+// codes: of 32 tokens by a mirrored codebook, as keys or values have them.
 inline void FindNearestMirrored(const FloatCentroids& centroids, int begin, const float* z, int count, bool keys,
                                 uint8_t* codes) {
-  constexpr int kAtOnce = kParts == 1 ? 8 : 2;
   int32_t found[kPageTokens];
   for (int half = 0; half < 2; ++half, z += 16) {
     NearestMirrored nearest;
     nearest.Begin();
-    for (int k = 0; k < kMirroredEntries; k += kAtOnce) {
-      V16 sums[kAtOnce][2];
-      NIBBLE_UNROLL for (int n = 0; n < kAtOnce; ++n) sums[n][0] = sums[n][1] = Zero();
+    for (int k = 0; k < kMirroredEntries; k += kCentroidsAtOnce) {
+      V16 sums[kCentroidsAtOnce][2];
+      NIBBLE_UNROLL for (int n = 0; n < kCentroidsAtOnce; ++n) sums[n][0] = sums[n][1] = Zero();
       const auto add = [&](int j, int of_two) HWY_ATTR {
         const V16 z_j = Load(z + j * kPageTokens);
-        NIBBLE_UNROLL for (int n = 0; n < kAtOnce; ++n) {
+        NIBBLE_UNROLL for (int n = 0; n < kCentroidsAtOnce; ++n) {
           const V16 c = Set(centroids.coefficients[j * kCentroids + k + n]);
           sums[n][of_two] = Fma(z_j, c, sums[n][of_two]);
         }
@@ -239,7 +238,7 @@ inline void FindNearestMirrored(const FloatCentroids& centroids, int begin, cons
         add(j, 0);
         if (j + 1 < count) add(j + 1, 1);
       }
-      NIBBLE_UNROLL for (int n = 0; n < kAtOnce; ++n) {
+      NIBBLE_UNROLL for (int n = 0; n < kCentroidsAtOnce; ++n) {
         nearest.Meet(k + n, Set(centroids.half_squares[k + n]), sums[n]);
       }
     }

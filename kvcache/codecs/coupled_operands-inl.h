@@ -43,10 +43,8 @@ inline constexpr int kBlockRows = 48;
 // Where operands are multiplied as bytes they are kept so.
 #if HWY_TARGET == HWY_AVX3_DL
 using KeyOperand = int8_t;
-using WeightOperand = uint8_t;
 #else
 using KeyOperand = int16_t;
-using WeightOperand = int16_t;
 #endif
 
 // Rounds the weights of a page to narrow operands; returns their scale.

@@ -2,9 +2,8 @@
 //
 // What is looked up lies in cells (coupled_operands-inl.h). Of keys a lane is a token and holds coefficients, of values
 // a lane is a coefficient and holds tokens. Where bytes are multiplied a look-up costs one permutation for 64 tokens of
-// a mirrored codebook and two of another, which take two each, and cells need not leave registers: those of values
-// never do, those of keys are kept in memory where many rows meet them. Elsewhere cells are made once, in memory
-// (coupled_cells-inl.h).
+// a mirrored codebook and two of another, which take two each, and cells need not leave registers: they are kept in
+// memory where many rows meet them. Elsewhere cells are made once, in memory (coupled_cells-inl.h).
 //
 // Include inside a file that Highway's foreach_target compiles for each target.
 #if defined(NIBBLE_KVCACHE_CODECS_COUPLED_PAGES_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -40,7 +39,7 @@ using PageCodes = std::array<const uint8_t*, kPagesAtOnce>;
 HWY_INLINE int KeyFolds(const HeadTables& tables) { return (tables.coefficients + kFold - 1) / kFold; }
 
 // The operands of some rows against keys, as StoreKeyOperands leaves them.
-struct KeyOperands {
+struct KeyRows {
   const KeyOperand* data;
   int64_t stride;  // of a row, in numbers
 };
@@ -48,9 +47,8 @@ struct KeyOperands {
 #if HWY_TARGET == HWY_AVX3_DL
 
 // The codes of all groups in two pages, 64 tokens to a vector.
-struct CodeVectors {
-  HWY_ALIGN uint8_t codes[kMaxCoupledHeadDim * kCodeVector];
-
+class CodeVectors {
+ public:
   // Of each group eight codes of one page and eight of the other in turn, or one page after the other.
   template <bool kInTurn>
   HWY_INLINE void Load(const HeadTables& tables, const PageCodes& pages) {
@@ -61,19 +59,28 @@ struct CodeVectors {
       const auto* b = reinterpret_cast<const __m256i*>(pages[1]) + g;
       __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(a)), _mm256_loadu_si256(b), 1);
       if constexpr (kInTurn) both = _mm512_permutexvar_epi64(in_turn, both);
-      _mm512_store_si512(codes + g * kCodeVector, both);
+      _mm512_store_si512(codes_ + g * kCodeVector, both);
     }
   }
 
-  // Looks up kCount coefficients, `first` and on, of each token's centroid. `first` is even.
-  template <bool kMirrored, int kCount>
-  HWY_INLINE void LookUp(const HeadTables& tables, int first, __m512i (&found)[kCount]) const {
+  // Looks up four coefficients, `first` and on, of each token's centroid. `first` is even.
+  HWY_INLINE void LookUp(const HeadTables& tables, int first, __m512i (&found)[4]) const {
+    if (tables.mirrored()) {
+      LookUpIn<true>(tables, first, found);
+    } else {
+      LookUpIn<false>(tables, first, found);
+    }
+  }
+
+ private:
+  template <bool kMirrored>
+  HWY_INLINE void LookUpIn(const HeadTables& tables, int first, __m512i (&found)[4]) const {
     constexpr int kEntries = kMirrored ? kMirroredEntries : kCentroids;
     const uint16_t* code_at = tables.code_at.data.get() + first;
     const uint8_t* table = tables.centroids.data.get() + int64_t{first} * kEntries;
     asm("" : "+r"(code_at), "+r"(table));  // or the compiler keeps an address for each coefficient, and spills them
-    NIBBLE_UNROLL for (int j = 0; j < kCount; ++j, table += kEntries) {
-      const __m512i code = _mm512_load_si512(codes + code_at[j]);
+    NIBBLE_UNROLL for (int j = 0; j < 4; ++j, table += kEntries) {
+      const __m512i code = _mm512_load_si512(codes_ + code_at[j]);
       if constexpr (kMirrored) {
         const __m512i entry = _mm512_permutexvar_epi8(code, _mm512_load_si512(table));
         // Modulo 256 that is right of keys too, which are offset by 128.
@@ -87,10 +94,9 @@ struct CodeVectors {
       }
     }
   }
-};
 
-// Where cells come from: from memory, where they were kept, or from a codebook of either form.
-enum class Cells { kKept, kMirrored, kCentroids };
+  HWY_ALIGN uint8_t codes_[kMaxCoupledHeadDim * kCodeVector];
+};
 
 class KeyPages {
  public:
@@ -100,41 +106,23 @@ class KeyPages {
 
   // Looks up what Dots would look up at every call.
   HWY_INLINE void Keep() {
-    for (int k = 0; k < folds_; ++k) {
-      if (tables_.mirrored()) {
-        LookUpCells<true>(k, kept_[k]);
-      } else {
-        LookUpCells<false>(k, kept_[k]);
-      }
-    }
+    for (int k = 0; k < folds_; ++k) LookUpCells(k, kept_[k]);
     is_kept_ = true;
   }
 
   // dots[p][r][half] = the products of row r with sixteen tokens of page p, less what the cells' offset adds.
   template <int kRows>
-  HWY_INLINE void Dots(const KeyOperands& x, I16 (&dots)[kPagesAtOnce][kRows][2]) const {
-    if (is_kept_) {
-      DotsOf<Cells::kKept>(x, dots);
-    } else if (tables_.mirrored()) {
-      DotsOf<Cells::kMirrored>(x, dots);
-    } else {
-      DotsOf<Cells::kCentroids>(x, dots);
-    }
-  }
-
- private:
-  template <Cells kCells, int kRows>
-  HWY_INLINE void DotsOf(const KeyOperands& x, I16 (&dots)[kPagesAtOnce][kRows][2]) const {
+  HWY_INLINE void Dots(const KeyRows& x, I16 (&dots)[kPagesAtOnce][kRows][2]) const {
     __m512i sums[kRows][kPagesAtOnce][2];
     NIBBLE_UNROLL for (int i = 0; i < kRows * kPagesAtOnce * 2; ++i) {
       sums[i / 4][i / 2 % 2][i % 2] = _mm512_setzero_si512();
     }
     for (int k = 0; k < folds_; ++k) {
       __m512i cells[kPagesAtOnce][2];
-      if constexpr (kCells == Cells::kKept) {
+      if (is_kept_) {
         NIBBLE_UNROLL for (int i = 0; i < 4; ++i) cells[i / 2][i % 2] = kept_[k][i / 2][i % 2];
       } else {
-        LookUpCells<kCells == Cells::kMirrored>(k, cells);
+        LookUpCells(k, cells);
       }
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         const __m512i four = _mm512_set1_epi32(LoadFold(x.data + r * x.stride + 4 * k));
@@ -148,11 +136,11 @@ class KeyPages {
     }
   }
 
+ private:
   // Four coefficients of 64 tokens: tokens lie in the order of KeyPlace, 8 of one page and 8 of the other in turn.
-  template <bool kMirrored>
   HWY_INLINE void LookUpCells(int k, __m512i (&cells)[kPagesAtOnce][2]) const {
     __m512i four[4];
-    codes_.LookUp<kMirrored>(tables_, 4 * k, four);
+    codes_.LookUp(tables_, 4 * k, four);
     const __m512i low01 = _mm512_unpacklo_epi8(four[0], four[1]), high01 = _mm512_unpackhi_epi8(four[0], four[1]);
     const __m512i low23 = _mm512_unpacklo_epi8(four[2], four[3]), high23 = _mm512_unpackhi_epi8(four[2], four[3]);
     cells[0][0] = _mm512_unpacklo_epi16(low01, low23), cells[0][1] = _mm512_unpackhi_epi16(low01, low23);
@@ -196,37 +184,20 @@ class ValuePages {
 
   // Looks up panel `panel` for Dots to find again.
   HWY_INLINE void Keep(int panel) {
-    NIBBLE_UNROLL for (int q = 0; q < 4; ++q) {
-      if (tables_.mirrored()) {
-        LookUpQuarter<true>(panel, q, kept_[q]);
-      } else {
-        LookUpQuarter<false>(panel, q, kept_[q]);
-      }
-    }
+    NIBBLE_UNROLL for (int q = 0; q < 4; ++q) LookUpQuarter(panel, q, kept_[q]);
+    kept_panel_ = panel;
   }
 
   // dots[p][r] = the products of row r of weights, `first_row` and on, with sixteen coefficients in page p.
-  template <int kRows, bool kKept>
+  template <int kRows>
   HWY_INLINE void Dots(int panel, const WeightRows& weights, int first_row, I16 (&dots)[kPagesAtOnce][kRows]) const {
-    if constexpr (kKept) {
-      DotsOf<Cells::kKept>(panel, weights, first_row, dots);
-    } else if (tables_.mirrored()) {
-      DotsOf<Cells::kMirrored>(panel, weights, first_row, dots);
-    } else {
-      DotsOf<Cells::kCentroids>(panel, weights, first_row, dots);
-    }
-  }
-
- private:
-  template <Cells kCells, int kRows>
-  HWY_INLINE void DotsOf(int panel, const WeightRows& weights, int first_row, I16 (&dots)[kPagesAtOnce][kRows]) const {
     __m512i sums[kRows][4];
     NIBBLE_UNROLL for (int q = 0; q < 4; ++q) {
       ValueQuarter cells;
-      if constexpr (kCells == Cells::kKept) {
+      if (panel == kept_panel_) {
         NIBBLE_UNROLL for (int c = 0; c < 4; ++c) cells[c] = kept_[q][c];
       } else {
-        LookUpQuarter<kCells == Cells::kMirrored>(panel, q, cells);
+        LookUpQuarter(panel, q, cells);
       }
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         sums[r][q] = _mm512_setzero_si512();
@@ -242,15 +213,15 @@ class ValuePages {
     }
   }
 
+ private:
   // Of a and of b the sums over each page's 256 bits.
   static HWY_INLINE __m512i AddHalves(__m512i a, __m512i b) {
     return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xDD));
   }
 
-  template <bool kMirrored>
   HWY_INLINE void LookUpQuarter(int panel, int q, ValueQuarter& cells) const {
     __m512i row[4];
-    codes_.LookUp<kMirrored>(tables_, 16 * panel + 4 * q, row);
+    codes_.LookUp(tables_, 16 * panel + 4 * q, row);
     const __m512i low01 = _mm512_unpacklo_epi32(row[0], row[1]), high01 = _mm512_unpackhi_epi32(row[0], row[1]);
     const __m512i low23 = _mm512_unpacklo_epi32(row[2], row[3]), high23 = _mm512_unpackhi_epi32(row[2], row[3]);
     cells[0] = _mm512_unpacklo_epi64(low01, low23), cells[1] = _mm512_unpackhi_epi64(low01, low23);
@@ -259,6 +230,7 @@ class ValuePages {
 
   const HeadTables& tables_;
   CodeVectors codes_;
+  int kept_panel_ = -1;
   ValueQuarter kept_[4];
 };
 
@@ -275,7 +247,7 @@ class KeyPages {
 
   // dots[p][r][half] = the products of row r with sixteen tokens of page p.
   template <int kRows>
-  HWY_INLINE void Dots(const KeyOperands& x, I16 (&dots)[kPagesAtOnce][kRows][2]) const {
+  HWY_INLINE void Dots(const KeyRows& x, I16 (&dots)[kPagesAtOnce][kRows][2]) const {
     for (int p = 0; p < kPagesAtOnce; ++p) {
       PairDots<kRows, 2>(cells_ + p * 2 * half_page_, half_page_, folds_, x.data, x.stride, dots[p]);
     }
@@ -292,10 +264,10 @@ class WeightRows {
   HWY_INLINE void Set(int row, const I16 (&weights)[2 * kPagesAtOnce]) {
     for (int i = 0; i < 2 * kPagesAtOnce; ++i) StoreNarrowed(weights[i], rows_[i / 2][row] + i % 2 * 16);
   }
-  HWY_INLINE const WeightOperand* Get(int page, int row) const { return rows_[page][row]; }
+  HWY_INLINE const int16_t* Get(int page, int row) const { return rows_[page][row]; }
 
  private:
-  HWY_ALIGN WeightOperand rows_[kPagesAtOnce][kBlockRows][kPageTokens];
+  HWY_ALIGN int16_t rows_[kPagesAtOnce][kBlockRows][kPageTokens];
 };
 
 class ValuePages {
@@ -307,7 +279,7 @@ class ValuePages {
   HWY_INLINE void Keep(int /*panel*/) {}  // they are
 
   // dots[p][r] = the products of row r of weights, `first_row` and on, with sixteen coefficients in page p.
-  template <int kRows, bool kKept>
+  template <int kRows>
   HWY_INLINE void Dots(int panel, const WeightRows& weights, int first_row, I16 (&dots)[kPagesAtOnce][kRows]) const {
     for (int p = 0; p < kPagesAtOnce; ++p) {
       I16 of_panel[kRows][1];

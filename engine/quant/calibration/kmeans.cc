@@ -53,7 +53,10 @@ class Lloyd {
 
   void Assign(absl::Span<const float> centroids) {
     std::vector<float> mirrored;
-    if (options_.mirrored) centroids = mirrored = Mirrored(centroids, samples_.dims);
+    if (options_.mirrored) {
+      mirrored = Mirrored(centroids, samples_.dims);
+      centroids = mirrored;
+    }
     const std::vector<float> half = HalfEnergies(centroids, samples_.dims);
     kernel_({samples_.values.data(), samples_.stride, samples_.count, centroids.data(), half.data(),
              static_cast<int>(half.size()), nearest_.data(), scores_.data()});
@@ -97,7 +100,7 @@ class Lloyd {
     std::vector<double> sums(centroids_.size()), weights(static_cast<size_t>(options_.centroids));
     for (int64_t i = 0; i < samples_.count; ++i) {
       const auto c = static_cast<size_t>(nearest_[i] % options_.centroids);
-      const int signs = nearest_[i] / options_.centroids << 6;
+      const int signs = nearest_[i] / options_.centroids << 6;  // in the order of Mirrored, which is that of codes
       weights[c] += samples_.weights[i];
       for (size_t d = 0; d < dims; ++d) {
         const auto dim = static_cast<int>(d);
