@@ -281,6 +281,29 @@ TEST_P(CoupledCodecs, MixesHaveTheBitsOfTheTwin) {
   }
 }
 
+// More than a block of rows, for which centroids are kept.
+TEST_P(CoupledCodecs, ManyRowsHaveTheBitsOfEachAlone) {
+  constexpr int kMany = 100, kStride = kPages * kPageTokens;
+  const Floats queries = Normal(kMany * dim(), 1.0f, fixture_.random);
+  Floats weights = Normal(kMany * kStride, 2.0f, fixture_.random);
+  for (float& weight : weights) weight = std::exp2(weight);
+  ForEachIsa([&](const PageCodec& codec) {
+    Floats prepared(kMany * codec.query_floats()), scores(kMany * kStride), score(kStride);
+    codec.PrepareQueries(kHead, queries.data(), kMany, prepared.data());
+    codec.Scores(kHead, Run(kPages), prepared.data(), kMany, scores.data(), kStride);
+    Floats mixes(kMany * codec.mix_floats(), 0.0f), mix(codec.mix_floats());
+    codec.Mix(kHead, Run(kPages), weights.data(), kStride, kMany, mixes.data());
+    for (int r = 0; r < kMany; ++r) {
+      codec.Scores(kHead, Run(kPages), prepared.data() + r * codec.query_floats(), 1, score.data(), kStride);
+      EXPECT_TRUE(SameBits(score, {scores.begin() + r * kStride, scores.begin() + (r + 1) * kStride})) << "row " << r;
+      std::fill(mix.begin(), mix.end(), 0.0f);
+      codec.Mix(kHead, Run(kPages), weights.data() + r * kStride, kStride, 1, mix.data());
+      const auto row = mixes.begin() + r * codec.mix_floats();
+      EXPECT_TRUE(SameBits(mix, {row, row + codec.mix_floats()})) << "row " << r;
+    }
+  });
+}
+
 TEST_P(CoupledCodecs, APageWithoutWeightChangesNoBit) {
   ForEachIsa([&](const PageCodec& codec) {
     Floats before = Normal(codec.mix_floats(), 1.0f, fixture_.random);
@@ -333,22 +356,37 @@ INSTANTIATE_TEST_SUITE_P(Coupled, CoupledCodecs,
                                          Case{"Dim256PartialInterleaved", 256, true, 12, 0},
                                          Case{"Dim32Mirrored", 32, false, 16, 0, kMirroredEntries},
                                          Case{"Dim64Mirrored", 64, true, 32, 0, kMirroredEntries},
-                                         Case{"Dim128MirroredHalves", 128, false, 64, 0, kMirroredEntries}),
+                                         Case{"Dim128MirroredHalves", 128, false, 64, 0, kMirroredEntries},
+                                         Case{"Dim512Mirrored", 512, false, 128, 0, kMirroredEntries}),
                          [](const auto& info) { return info.param.name; });
 
 constexpr Case kSmall = {"", 32, false, 16, 0};
+constexpr Case kSmallMirrored = {"", 32, false, 16, 0, kMirroredEntries};
 
-TEST(CoupledNumbers, QueriesThatAreNotFiniteSpoilTheirOwnRowAlone) {
-  const Fixture fixture(kSmall);
+class CoupledNumbers : public testing::TestWithParam<Case> {
+ protected:
+  CoupledNumbers() : fixture_(GetParam()), twin_(fixture_.Twin(kHead)), sealed_(twin_.head_bytes()) {}
+
+  std::unique_ptr<PageCodec> Create(simd::Isa isa) const {
+    auto codec = fixture_.Create(isa);
+    EXPECT_TRUE(codec.ok()) << codec.status();
+    return *std::move(codec);
+  }
+  PageRun OnePage() { return {{&page_, 1}, 1}; }
+
+  Fixture fixture_;
+  CoupledTwin twin_;
+  std::vector<std::byte> sealed_;
+  const std::byte* page_ = sealed_.data();
+};
+
+TEST_P(CoupledNumbers, QueriesThatAreNotFiniteSpoilTheirOwnRowAlone) {
   for (const simd::Isa isa : simd::SupportedIsas()) {
-    auto codec = fixture.Create(isa);
-    ASSERT_TRUE(codec.ok()) << codec.status();
-    const std::vector<std::byte> sealed(fixture.Twin(kHead).head_bytes());
-    const std::byte* page = sealed.data();
-    Floats queries(3 * 32, 1.0f), prepared(3 * (*codec)->query_floats()), scores(3 * kPageTokens);
+    const auto codec = Create(isa);
+    Floats queries(3 * 32, 1.0f), prepared(3 * codec->query_floats()), scores(3 * kPageTokens);
     queries[40] = HUGE_VALF;
-    (*codec)->PrepareQueries(kHead, queries.data(), 3, prepared.data());
-    (*codec)->Scores(kHead, {{&page, 1}, 1}, prepared.data(), 3, scores.data(), kPageTokens);
+    codec->PrepareQueries(kHead, queries.data(), 3, prepared.data());
+    codec->Scores(kHead, OnePage(), prepared.data(), 3, scores.data(), kPageTokens);
     for (int t = 0; t < kPageTokens; ++t) {
       EXPECT_TRUE(std::isfinite(scores[t]));
       EXPECT_TRUE(std::isnan(scores[kPageTokens + t]));
@@ -357,19 +395,54 @@ TEST(CoupledNumbers, QueriesThatAreNotFiniteSpoilTheirOwnRowAlone) {
   }
 }
 
-TEST(CoupledNumbers, RawNumbersThatAreNotFiniteHaveTheSameCodesEverywhere) {
-  const Fixture fixture(kSmall);
+TEST_P(CoupledNumbers, WeightsThatAreNotFiniteSpoilTheirOwnRowAlone) {
+  for (const simd::Isa isa : simd::SupportedIsas()) {
+    const auto codec = Create(isa);
+    Floats weights(3 * kPageTokens, 0.5f), mixes(3 * codec->mix_floats(), 0.0f), mixed(3 * 32, 0.0f);
+    weights[kPageTokens + 7] = std::nanf("");
+    codec->Mix(kHead, OnePage(), weights.data(), kPageTokens, 3, mixes.data());
+    codec->FinishMix(kHead, mixes.data(), 3, mixed.data());
+    for (int i = 0; i < 32; ++i) {
+      EXPECT_TRUE(std::isfinite(mixed[i]));
+      EXPECT_TRUE(std::isnan(mixed[32 + i]));
+      EXPECT_EQ(mixed[i], mixed[64 + i]);
+    }
+  }
+}
+
+TEST_P(CoupledNumbers, RawNumbersThatAreNotFiniteHaveTheSameCodesEverywhere) {
   std::vector<uint16_t> raw(2 * kPageTokens * 32);
   for (size_t i = 0; i < raw.size(); ++i) raw[i] = static_cast<uint16_t>(i % 3 == 0 ? 0x7C00 : i % 5 == 0 ? 0x7E01 : i);
   std::vector<std::vector<std::byte>> sealed;
   for (const simd::Isa isa : simd::SupportedIsas()) {
-    auto codec = fixture.Create(isa);
-    ASSERT_TRUE(codec.ok()) << codec.status();
-    sealed.emplace_back(fixture.Twin(kHead).head_bytes());
-    (*codec)->Encode(kHead, 2, raw.data(), sealed.back().data());
+    sealed.emplace_back(sealed_.size());
+    Create(isa)->Encode(kHead, 2, raw.data(), sealed.back().data());
     EXPECT_EQ(sealed.back(), sealed.front()) << simd::Name(isa);
   }
 }
+
+// Entries 5 and 9 are as near to nothing as each other, with any signs.
+TEST_P(CoupledNumbers, TiesGoToTheFirstEntryWithoutSigns) {
+  const int entries = fixture_.calibration.entries;
+  LayerCode& layer = fixture_.calibration.layers[kHead.layer];
+  for (HeadCode* code : {&layer.keys[kHead.kv_head], &layer.values[kHead.kv_head]}) {
+    code->mean.assign(code->mean.size(), 0.0f);
+    for (int j = 0; j < code->coefficients(); ++j) {
+      for (int k = 0; k < entries; ++k)
+        code->centroids[j * entries + k] = static_cast<int8_t>(k == 5 ? 1 : k == 9 ? -1 : 3);
+    }
+  }
+  for (const uint16_t zero : {0x0000, 0x8000}) {
+    const std::vector<uint16_t> raw(2 * kPageTokens * 32, zero);
+    for (const simd::Isa isa : simd::SupportedIsas()) {
+      Create(isa)->Encode(kHead, 2, raw.data(), sealed_.data());
+      EXPECT_THAT(sealed_, testing::Each(std::byte{5})) << simd::Name(isa);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Coupled, CoupledNumbers, testing::Values(kSmall, kSmallMirrored),
+                         [](const auto& info) { return info.param.entries == kCentroids ? "Centroids" : "Mirrored"; });
 
 struct Damage {
   const char* what;  // of the message
@@ -413,7 +486,7 @@ TEST(CoupledCreate, RefusesWhatDoesNotFitTheModel) {
     EXPECT_EQ(codec.status().code(), absl::StatusCode::kInvalidArgument) << damage.what;
     EXPECT_THAT(std::string(codec.status().message()), testing::HasSubstr(damage.what));
   }
-  Fixture mirrored({"", 32, false, 16, 0, kMirroredEntries});
+  Fixture mirrored(kSmallMirrored);
   ValuesOf(&mirrored).centroids.back() = -128;
   EXPECT_THAT(std::string(mirrored.Create(simd::Isa::kScalar).status().message()),
               testing::HasSubstr("layer 0, head 1, values: centroids of a mirrored codebook hold -128"));
@@ -433,6 +506,12 @@ TEST(CoupledCreate, TablesOfASmallModelAreSmall) {
   ASSERT_TRUE(codec.ok()) << codec.status();
   EXPECT_LE((*codec)->table_bytes(), 7'500'000);
   EXPECT_GE((*codec)->table_bytes(), 30 * 3 * (2 * 64 * 256 + 4 * 64 * 64 * 2));
+  HeadCode mirrored = RandomCode(64, 64, kMirroredEntries, fixture.random);
+  fixture.calibration.entries = kMirroredEntries;
+  fixture.calibration.layers.assign(30, {{mirrored, mirrored, mirrored}, {mirrored, mirrored, mirrored}});
+  const auto smaller = fixture.Create(simd::Isa::kScalar);
+  ASSERT_TRUE(smaller.ok()) << smaller.status();
+  EXPECT_LE((*smaller)->table_bytes(), (*codec)->table_bytes() - 30 * 3 * 2 * 64 * (256 - 64));
 }
 
 TEST(CoupledCreate, EveryNameTakesItsOwnCalibration) {
