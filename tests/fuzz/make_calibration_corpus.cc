@@ -31,7 +31,7 @@ void WriteAll(const std::string& folder) {
   Write(folder, "flipped", flipped);
   Write(folder, "cut", one.substr(0, one.size() / 2));
   file.codecs.push_back(TinyCalibration("klt2", 2, 1));
-  Write(folder, "two_codecs", SerializeCalibration(file));
+  Write(folder, "two_codecs", SerializeCalibration(file));  // klt2's codebooks are mirrored
 }
 
 }  // namespace

@@ -108,9 +108,10 @@ absl::Status ReadSizes(const SafetensorsFile& file, const std::string& codec, Ca
   columns->heads = shape[2];
   columns->head_dim = shape[3];
   NIBBLE_ASSIGN_OR_RETURN(const SafetensorsTensor* const centroids, FindTensor(file, codec + ".centroids"));
-  const bool mirrored = centroids->shape.size() == 2 && centroids->shape[1] == kv::kMirroredEntries;
-  columns->entries = mirrored ? kv::kMirroredEntries : kv::kCentroids;
-  return absl::OkStatus();
+  columns->entries = centroids->shape.size() == 2 ? centroids->shape[1] : 0;
+  if (columns->entries == kv::kCentroids || columns->entries == kv::kMirroredEntries) return absl::OkStatus();
+  return TensorError(*centroids, absl::StrCat("has shape ", ShapeText(centroids->shape), ", not [all coefficients, ",
+                                              kv::kCentroids, " or ", kv::kMirroredEntries, "]"));
 }
 
 // Of the counts in a tensor that was found, each standing for `each` numbers: all of them together fit 63 bits.

@@ -65,6 +65,7 @@ void ExpectSame(const kv::HeadCode& a, const kv::HeadCode& b) {
 
 void ExpectSame(const kv::Calibration& a, const kv::Calibration& b) {
   EXPECT_EQ(a.codec, b.codec);
+  EXPECT_EQ(a.entries, b.entries);
   ASSERT_EQ(a.layers.size(), b.layers.size());
   for (size_t layer = 0; layer < a.layers.size(); ++layer) {
     ASSERT_EQ(a.layers[layer].keys.size(), b.layers[layer].keys.size());
@@ -90,6 +91,19 @@ TEST(CalibrationFile, ReadsWhatWasWritten) {
   ExpectSame(read->codecs[0], file.codecs[0]);
   ExpectSame(read->codecs[1], file.codecs[1]);
   EXPECT_EQ(SerializeCalibration(*read), bytes);
+}
+
+// As files were before codebooks were mirrored.
+TEST(CalibrationFile, ReadsATransformedCodecOf256Centroids) {
+  CalibrationFile file = TinyCalibrationFile();
+  file.codecs = {TinyCalibration("cq2", 2, 2)};
+  file.codecs[0].codec = "klt2";
+  const std::string bytes = SerializeCalibration(file);
+  const auto read = ParseCalibration(AsBytes(bytes));
+  ASSERT_THAT(read, IsOk());
+  ASSERT_EQ(read->codecs.size(), 1u);
+  EXPECT_EQ(read->codecs[0].entries, kv::kCentroids);
+  ExpectSame(read->codecs[0], file.codecs[0]);
 }
 
 TEST(CalibrationFile, EveryTruncationIsRefused) {
@@ -146,6 +160,9 @@ TEST(CalibrationFile, RefusesWrongTensors) {
                   field, "has ");
     ExpectRefused(Changed([&](Parts& p) { p.tensor(full).shape.push_back(1); }), field, "has shape [");
   }
+  ExpectRefused(
+      Changed([](Parts& p) { p.tensor("klt2.centroids").shape[0] *= 2, p.tensor("klt2.centroids").shape[1] /= 2; }),
+      "tensor \"klt2.centroids\"", "not [all coefficients, 256 or 64]");
   ExpectRefused(Changed([](Parts& p) {
                   p.tensors.push_back({"klt2.more", SafetensorsType::kU8, {0}, {}});
                 }),

@@ -134,7 +134,7 @@ bool Same(const kv::Calibration& a, const kv::Calibration& b) {
   std::vector<kv::HeadCode> of_a;
   ForEachHead(a, [&](const kv::HeadCode& code) { of_a.push_back(code); });
   size_t i = 0;
-  bool same = a.codec == b.codec;
+  bool same = a.codec == b.codec && a.entries == b.entries;
   ForEachHead(b, [&](const kv::HeadCode& code) { same = same && Same(of_a[i++], code); });
   return same;
 }

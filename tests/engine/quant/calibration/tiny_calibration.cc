@@ -20,7 +20,7 @@ kv::HeadCode TinyHead(int entries, std::mt19937& random) {
   head.group_ends.push_back(coefficients);
   for (int i = 0; i < coefficients; ++i) head.centroid_scale.push_back(number());
   for (int i = 0; i < coefficients * entries; ++i) {
-    head.centroids.push_back(static_cast<int8_t>(static_cast<int>(random() % 256) - 128));
+    head.centroids.push_back(static_cast<int8_t>(static_cast<int>(random() % 255) - 127));
   }
   return head;
 }
