@@ -1,6 +1,9 @@
-// Cells of int16 for the targets that multiply pairs of them: what a page's codes stand for, laid out as PairDots
+// Cells for the targets that multiply pairs of int16: what a page's codes stand for, laid out as PairDots
 // (coupled_operands-inl.h) takes it. A look-up is a load of one number; with AVX2 a mirrored codebook is four shuffles
 // for 32 tokens.
+//
+// Those of keys are bytes, which PairDots widens as it loads them: where few rows meet a page, storing them wide costs
+// more than that. Those of values are int16, since bytes gained nothing there.
 //
 // Include inside a file that Highway's foreach_target compiles for each target.
 #if defined(NIBBLE_KVCACHE_CODECS_COUPLED_CELLS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -10,6 +13,7 @@
 #define NIBBLE_KVCACHE_CODECS_COUPLED_CELLS_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kvcache/codecs/coupled_operands-inl.h"
@@ -37,10 +41,10 @@ HWY_INLINE void ForEachCoefficient(const HeadTables& tables, const uint8_t* code
       visit(j, [=](int place) {
         const uint8_t code = of_group[place];
         const int sign = -int{IsTurned(code, j)}, number = static_cast<int8_t>(table[code % kMirroredEntries] - offset);
-        return static_cast<int16_t>((number ^ sign) - sign);
+        return static_cast<int8_t>((number ^ sign) - sign);
       });
     } else {
-      visit(j, [=](int place) { return static_cast<int16_t>(static_cast<int8_t>(table[of_group[place]] - offset)); });
+      visit(j, [=](int place) { return static_cast<int8_t>(table[of_group[place]] - offset); });
     }
   }
 }
@@ -65,21 +69,22 @@ HWY_INLINE __m256i LookUpMirrored(const HeadTables& tables, const uint8_t* codes
   return _mm256_sign_epi8(number, _mm256_or_si256(sign, _mm256_set1_epi8(1)));
 }
 
-// Tokens 4 i and on, and 16 + 4 i and on, of a fold of two coefficients.
-HWY_INLINE void StoreKeyCells(__m128i pairs, int i, int16_t* low, int16_t* high) {
-  const __m256i wide = _mm256_cvtepi8_epi16(pairs);
-  _mm_store_si128(reinterpret_cast<__m128i*>(low) + i, _mm256_castsi256_si128(wide));
-  _mm_store_si128(reinterpret_cast<__m128i*>(high) + i, _mm256_extracti128_si256(wide, 1));
+// Of keys the lane of token t, in both panels together.
+constexpr int KeyLane(int t) { return t % 8 / 4 * 16 + t % 16 / 8 * 8 + t / 16 * 4 + t % 4; }
+
+// Lanes of dot products to tokens.
+HWY_INLINE void ToTokens(const I16 (&lanes)[2], I16 (&tokens)[2]) {
+  NIBBLE_UNROLL for (int i = 0; i < 2; ++i) {
+    tokens[0].v[i].raw = _mm256_permute2x128_si256(lanes[0].v[i].raw, lanes[1].v[i].raw, 0x20);
+    tokens[1].v[i].raw = _mm256_permute2x128_si256(lanes[0].v[i].raw, lanes[1].v[i].raw, 0x31);
+  }
 }
 
-inline void ShuffleKeyCells(const HeadTables& tables, const uint8_t* codes, int64_t half_page, int16_t* cells) {
+inline void ShuffleKeyCells(const HeadTables& tables, const uint8_t* codes, int64_t half_page, int8_t* cells) {
   for (int j = 0; j < tables.padded; j += 2, cells += 32) {
     const __m256i a = LookUpMirrored(tables, codes, j), b = LookUpMirrored(tables, codes, j + 1);
-    const __m256i front = _mm256_unpacklo_epi8(a, b), back = _mm256_unpackhi_epi8(a, b);
-    StoreKeyCells(_mm256_castsi256_si128(front), 0, cells, cells + half_page);
-    StoreKeyCells(_mm256_castsi256_si128(back), 1, cells, cells + half_page);
-    StoreKeyCells(_mm256_extracti128_si256(front, 1), 2, cells, cells + half_page);
-    StoreKeyCells(_mm256_extracti128_si256(back, 1), 3, cells, cells + half_page);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(cells), _mm256_unpacklo_epi8(a, b));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(cells + half_page), _mm256_unpackhi_epi8(a, b));
   }
 }
 
@@ -105,19 +110,30 @@ inline void ShuffleValueCells(const HeadTables& tables, const uint8_t* codes, in
   }
 }
 
+// `count` is a multiple of 16.
+inline void Widen(const int8_t* from, int64_t count, int16_t* to) {
+  for (int64_t i = 0; i < count; i += 16) _mm256_store_si256(reinterpret_cast<__m256i*>(to + i), LoadPairs(from + i));
+}
+
+#else
+
+constexpr int KeyLane(int t) { return t; }
+
+inline void Widen(const int8_t* from, int64_t count, int16_t* to) { std::copy_n(from, count, to); }
+
+HWY_INLINE void ToTokens(const I16 (&lanes)[2], I16 (&tokens)[2]) { tokens[0] = lanes[0], tokens[1] = lanes[1]; }
+
 #endif
 
-// cells: [half, `half_page` apart][fold of coefficients][16 tokens][kFold]
-inline void FillKeyCells(const HeadTables& tables, const uint8_t* codes, int64_t half_page, int16_t* cells) {
+// cells: [panel of sixteen lanes, `half_page` apart][fold of coefficients][16][kFold], of token t at KeyLane(t)
+inline void FillKeyCells(const HeadTables& tables, const uint8_t* codes, int64_t half_page, int8_t* cells) {
 #if HWY_TARGET == HWY_AVX2
   if (tables.mirrored()) return ShuffleKeyCells(tables, codes, half_page, cells);
 #endif
   ForEachCoefficient(tables, codes, [&](int j, const auto& number_of) {
-    int16_t* low = cells + j / kFold * 16 * kFold + j % kFold;
-    int16_t* high = low + half_page;
-    NIBBLE_UNROLL for (int t = 0; t < 16; ++t) {
-      low[t * kFold] = number_of(KeyPlace(t));
-      high[t * kFold] = number_of(KeyPlace(16 + t));
+    int8_t* column = cells + j / kFold * 16 * kFold + j % kFold;
+    NIBBLE_UNROLL for (int t = 0; t < kPageTokens; ++t) {
+      column[KeyLane(t) / 16 * half_page + KeyLane(t) % 16 * kFold] = number_of(KeyPlace(t));
     }
   });
 }
@@ -129,11 +145,7 @@ inline void FillValueCells(const HeadTables& tables, const uint8_t* codes, int16
 #endif
   ForEachCoefficient(tables, codes, [&](int j, const auto& number_of) {
     int16_t* column = cells + (j / 16 * kPageTokens * 16 + j % 16 * kFold);
-    int16_t* second_half = column + 16 * 16;
-    NIBBLE_UNROLL for (int t = 0; t < 16; ++t) {
-      column[t / kFold * 16 * kFold + t % kFold] = number_of(t);
-      second_half[t / kFold * 16 * kFold + t % kFold] = number_of(16 + t);
-    }
+    NIBBLE_UNROLL for (int t = 0; t < kPageTokens; ++t) column[t / kFold * 16 * kFold + t % kFold] = number_of(t);
   });
 }
 

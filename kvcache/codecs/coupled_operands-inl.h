@@ -120,7 +120,8 @@ HWY_INLINE int32_t LoadFold(const void* x) {
   return fold;
 }
 
-// dots[r][p] = the products of row r of x with the sixteen lanes of panel p; both are int16, `pairs` pairs of them.
+// dots[r][p] = the products of row r of x with the sixteen lanes of panel p, `pairs` pairs of int16, or of bytes in
+// panels.
 #if HWY_TARGET == HWY_AVX3_DL
 template <int kRows, int kPanels>
 HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs, const int16_t* x, int64_t x_stride,
@@ -144,8 +145,13 @@ HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs,
   }
 }
 #elif HWY_TARGET == HWY_AVX2
-template <int kRows, int kPanels>
-HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs, const int16_t* x, int64_t x_stride,
+HWY_INLINE __m256i LoadPairs(const int16_t* at) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
+HWY_INLINE __m256i LoadPairs(const int8_t* at) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+}
+
+template <int kRows, int kPanels, typename Number>
+HWY_INLINE void PairDots(const Number* panels, int64_t panel_stride, int pairs, const int16_t* x, int64_t x_stride,
                          I16 (&dots)[kRows][kPanels]) {
   __m256i sums[kRows][2 * kPanels];
   NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
@@ -153,8 +159,7 @@ HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs,
   }
   for (int k = 0; k < pairs; ++k) {
     NIBBLE_UNROLL for (int p = 0; p < 2 * kPanels; ++p) {
-      const int16_t* at = panels + p / 2 * panel_stride + k * 32 + p % 2 * 16;
-      const __m256i panel = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+      const __m256i panel = LoadPairs(panels + p / 2 * panel_stride + k * 32 + p % 2 * 16);
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         const __m256i pair = _mm256_set1_epi32(LoadFold(x + r * x_stride + 2 * k));
         sums[r][p] = AddPairProducts(sums[r][p], panel, pair);
@@ -166,8 +171,8 @@ HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs,
   }
 }
 #else
-template <int kRows, int kPanels>
-HWY_INLINE void PairDots(const int16_t* panels, int64_t panel_stride, int pairs, const int16_t* x, int64_t x_stride,
+template <int kRows, int kPanels, typename Number>
+HWY_INLINE void PairDots(const Number* panels, int64_t panel_stride, int pairs, const int16_t* x, int64_t x_stride,
                          I16 (&dots)[kRows][kPanels]) {
   for (int r = 0; r < kRows; ++r) {
     for (int p = 0; p < kPanels; ++p) {

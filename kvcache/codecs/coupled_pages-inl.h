@@ -243,19 +243,32 @@ class KeyPages {
     for (int p = 0; p < kPagesAtOnce; ++p) FillKeyCells(tables, codes[p], half_page_, cells_ + p * 2 * half_page_);
   }
 
-  HWY_INLINE void Keep() {}  // they are
+  // Widens what Dots would widen at every call.
+  HWY_INLINE void Keep() {
+    Widen(cells_, kPagesAtOnce * 2 * half_page_, kept_);
+    is_kept_ = true;
+  }
 
   // dots[p][r][half] = the products of row r with sixteen tokens of page p.
   template <int kRows>
   HWY_INLINE void Dots(const KeyRows& x, I16 (&dots)[kPagesAtOnce][kRows][2]) const {
     for (int p = 0; p < kPagesAtOnce; ++p) {
-      PairDots<kRows, 2>(cells_ + p * 2 * half_page_, half_page_, folds_, x.data, x.stride, dots[p]);
+      I16 lanes[kRows][2];
+      if (is_kept_) {
+        PairDots<kRows, 2>(kept_ + p * 2 * half_page_, half_page_, folds_, x.data, x.stride, lanes);
+      } else {
+        PairDots<kRows, 2>(cells_ + p * 2 * half_page_, half_page_, folds_, x.data, x.stride, lanes);
+      }
+      NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) ToTokens(lanes[r], dots[p][r]);
     }
   }
 
  private:
   const int folds_, half_page_;
-  HWY_ALIGN int16_t cells_[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];  // [page][half][fold][token][kFold]
+  bool is_kept_ = false;
+  // Of each page as FillKeyCells has them.
+  HWY_ALIGN int8_t cells_[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];
+  HWY_ALIGN int16_t kept_[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];
 };
 
 // Weights of a block of rows over some pages.
@@ -290,8 +303,7 @@ class ValuePages {
   }
 
  private:
-  // [page][coefficients / 16][fold of tokens][16 coefficients][kFold]
-  HWY_ALIGN int16_t cells_[kPagesAtOnce][kMaxCoupledHeadDim * kPageTokens];
+  HWY_ALIGN int16_t cells_[kPagesAtOnce][kMaxCoupledHeadDim * kPageTokens];  // as FillValueCells has them
 };
 
 #endif
