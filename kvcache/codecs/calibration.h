@@ -23,8 +23,8 @@ namespace nibble::kv {
 // Pages of a span, counted from position 0: its keys are turned back to one position, so that a query is brought into
 // their frame once for all of them.
 inline constexpr int kSpanPages = 8;
-inline constexpr int kCentroids = 256;       // of a group
-inline constexpr int kMirroredEntries = 64;  // that stand for them
+inline constexpr int kCentroids = 256;       // codes of a group
+inline constexpr int kMirroredEntries = 64;  // entries of a mirrored codebook
 
 // Whether a mirrored code turns the sign of a coefficient.
 constexpr bool IsTurned(int code, int coefficient) { return (code >> (6 + coefficient % 2) & 1) != 0; }

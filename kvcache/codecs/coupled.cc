@@ -31,7 +31,7 @@ namespace {
 // Rows that meet a page's cells together, and rows that are multiplied by the matrix together.
 constexpr int kRowsAtOnce = 3;
 constexpr int kQueriesAtOnce = 6;
-// Rows from which on it is worth keeping what is looked up.
+// Rows from which on it is worth keeping what would be looked up, or widened, for every few of them.
 constexpr int kKeptRows = 2 * kRowsAtOnce;
 // Pages whose codes are on their way from memory.
 constexpr size_t kPagesAhead = 6;
@@ -186,8 +186,8 @@ class Coupled final : public PageCodec {
   int64_t mix_floats() const final { return tables_.largest_padded + 16; }
   void Mix(HeadId head, const PageRun& run, const float* weights, int64_t weight_stride, int rows,
            float* accumulators) const final {
-    for (size_t first = 0; first < run.pages.size(); first += kPagesAtOnce) {
-      const auto pages = run.pages.subspan(first, kPagesAtOnce);
+    for (size_t first = 0; first < run.pages.size(); first += kPagesLookedUp) {
+      const auto pages = run.pages.subspan(first, kPagesLookedUp);
       ValuePages of(Values(head), CodesOf(pages, Keys(head).code_bytes()));
       for (int row = 0; row < rows; row += kBlockRows) {
         MixBlock(Values(head), static_cast<int>(pages.size()), weights + row * weight_stride + first * kPageTokens,
@@ -246,10 +246,10 @@ class Coupled final : public PageCodec {
   void ScoreSpan(HeadId head, absl::Span<const std::byte* const> pages, const SpanQueries& queries, int rows,
                  float* scores, int64_t score_stride) const {
     const KeyTables& keys = Keys(head);
-    for (size_t first = 0; first < pages.size(); first += kPagesAtOnce) {
-      const auto now = pages.subspan(first, kPagesAtOnce);
+    for (size_t first = 0; first < pages.size(); first += kPagesLookedUp) {
+      const auto now = pages.subspan(first, kPagesLookedUp);
       if (first + kPagesAhead < pages.size()) {
-        for (const std::byte* page : pages.subspan(first + kPagesAhead, kPagesAtOnce)) {
+        for (const std::byte* page : pages.subspan(first + kPagesAhead, kPagesLookedUp)) {
           simd::PrefetchBytes(page, keys.code_bytes());
         }
       }
@@ -279,7 +279,7 @@ class Coupled final : public PageCodec {
   static void ScoreRows(const ScoreCall& call, int first_row) {
     const int width = OperandWidth(*call.keys);
     const SpanQueries& queries = *call.queries;
-    I16 dots[kPagesAtOnce][kRows][2];
+    I16 dots[kPagesLookedUp][kRows][2];
     call.of->Dots<kRows>({queries.operands + first_row * width, width}, dots);
     for (int p = 0; p < call.pages; ++p) {
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
@@ -297,14 +297,14 @@ class Coupled final : public PageCodec {
   // Weights of a block of rows, rounded to what meets the cells of pages.
   struct RoundedWeights {
     WeightRows operands;
-    float scales[kPagesAtOnce][kBlockRows];
+    float scales[kPagesLookedUp][kBlockRows];
   };
 
   // Rounds the weights of a row, and adds them up in `lanes`.
   static void RoundRow(const float* weights, int pages, int row, RoundedWeights* rounded, float* lanes) {
-    I16 operands[2 * kPagesAtOnce];
+    I16 operands[2 * kPagesLookedUp];
     V16 sums = Load(lanes);
-    NIBBLE_UNROLL for (int p = 0; p < kPagesAtOnce; ++p) {
+    NIBBLE_UNROLL for (int p = 0; p < kPagesLookedUp; ++p) {
       // A page that is not there has no weight, which changes no bit.
       const V16 low = p < pages ? Load(weights + p * kPageTokens) : Zero();
       const V16 high = p < pages ? Load(weights + p * kPageTokens + 16) : Zero();
@@ -342,11 +342,11 @@ class Coupled final : public PageCodec {
   template <int kRows>
   HWY_INLINE void MixRows(const MixCall& call, int first_row, float* accumulators) const {
     float* out = accumulators + first_row * mix_floats();
-    I16 dots[kPagesAtOnce][kRows];
+    I16 dots[kPagesLookedUp][kRows];
     call.of->Dots<kRows>(call.panel, call.weights->operands, first_row, dots);
     NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
       V16 sum = Load(out + r * mix_floats());
-      NIBBLE_UNROLL for (int p = 0; p < kPagesAtOnce; ++p) {
+      NIBBLE_UNROLL for (int p = 0; p < kPagesLookedUp; ++p) {
         sum = Fma(ToFloat(dots[p][r]), Set(call.weights->scales[p][first_row + r]), sum);
       }
       Store(sum, out + r * mix_floats());

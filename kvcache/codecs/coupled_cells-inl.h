@@ -31,7 +31,7 @@ HWY_INLINE const uint8_t* GroupOf(const HeadTables& tables, const uint8_t* codes
   return codes + tables.code_at.data[j] / (kCodeVector / kPageTokens);
 }
 
-// visit(coefficient, number_of(token's place)), for those that fill up a panel too: their tables hold zeros.
+// visit(coefficient, number_of(token's place)), for those that fill up a panel too: they stand for 0.
 template <typename Visit>
 HWY_INLINE void ForEachCoefficient(const HeadTables& tables, const uint8_t* codes, const Visit& visit) {
   for (int j = 0; j < tables.padded; ++j) {
@@ -80,11 +80,11 @@ HWY_INLINE void ToTokens(const I16 (&lanes)[2], I16 (&tokens)[2]) {
   }
 }
 
-inline void ShuffleKeyCells(const HeadTables& tables, const uint8_t* codes, int64_t half_page, int8_t* cells) {
+inline void ShuffleKeyCells(const HeadTables& tables, const uint8_t* codes, int64_t panel_stride, int8_t* cells) {
   for (int j = 0; j < tables.padded; j += 2, cells += 32) {
     const __m256i a = LookUpMirrored(tables, codes, j), b = LookUpMirrored(tables, codes, j + 1);
     _mm256_store_si256(reinterpret_cast<__m256i*>(cells), _mm256_unpacklo_epi8(a, b));
-    _mm256_store_si256(reinterpret_cast<__m256i*>(cells + half_page), _mm256_unpackhi_epi8(a, b));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(cells + panel_stride), _mm256_unpackhi_epi8(a, b));
   }
 }
 
@@ -125,16 +125,17 @@ HWY_INLINE void ToTokens(const I16 (&lanes)[2], I16 (&tokens)[2]) { tokens[0] = 
 
 #endif
 
-// cells: [panel of sixteen lanes, `half_page` apart][fold of coefficients][16][kFold], of token t at KeyLane(t)
-inline void FillKeyCells(const HeadTables& tables, const uint8_t* codes, int64_t half_page, int8_t* cells) {
+// cells: [panel of sixteen lanes, `panel_stride` apart][fold of coefficients][16][kFold], of token t at KeyLane(t)
+inline void FillKeyCells(const HeadTables& tables, const uint8_t* codes, int64_t panel_stride, int8_t* cells) {
 #if HWY_TARGET == HWY_AVX2
-  if (tables.mirrored()) return ShuffleKeyCells(tables, codes, half_page, cells);
+  if (tables.mirrored()) return ShuffleKeyCells(tables, codes, panel_stride, cells);
 #endif
   ForEachCoefficient(tables, codes, [&](int j, const auto& number_of) {
     int8_t* column = cells + j / kFold * 16 * kFold + j % kFold;
-    NIBBLE_UNROLL for (int t = 0; t < kPageTokens; ++t) {
-      column[KeyLane(t) / 16 * half_page + KeyLane(t) % 16 * kFold] = number_of(KeyPlace(t));
-    }
+    const auto set = [&](int t) {
+      column[KeyLane(t) / 16 * panel_stride + KeyLane(t) % 16 * kFold] = number_of(KeyPlace(t));
+    };
+    NIBBLE_UNROLL for (int t = 0; t < 16; ++t) set(t), set(16 + t);
   });
 }
 
@@ -145,7 +146,8 @@ inline void FillValueCells(const HeadTables& tables, const uint8_t* codes, int16
 #endif
   ForEachCoefficient(tables, codes, [&](int j, const auto& number_of) {
     int16_t* column = cells + (j / 16 * kPageTokens * 16 + j % 16 * kFold);
-    NIBBLE_UNROLL for (int t = 0; t < kPageTokens; ++t) column[t / kFold * 16 * kFold + t % kFold] = number_of(t);
+    const auto set = [&](int t) { column[t / kFold * 16 * kFold + t % kFold] = number_of(t); };
+    NIBBLE_UNROLL for (int t = 0; t < 16; ++t) set(t), set(16 + t);
   });
 }
 

@@ -3,7 +3,8 @@
 // What is looked up lies in cells (coupled_operands-inl.h). Of keys a lane is a token and holds coefficients, of values
 // a lane is a coefficient and holds tokens. Where bytes are multiplied a look-up costs one permutation for 64 tokens of
 // a mirrored codebook and two of another, which take two each, and cells need not leave registers: they are kept in
-// memory where many rows meet them. Elsewhere cells are made once, in memory (coupled_cells-inl.h).
+// memory where many rows meet them. Elsewhere cells lie in memory (coupled_cells-inl.h), and what is kept of keys is
+// wider ones.
 //
 // Include inside a file that Highway's foreach_target compiles for each target.
 #if defined(NIBBLE_KVCACHE_CODECS_COUPLED_PAGES_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -31,15 +32,15 @@ namespace kv {
 namespace HWY_NAMESPACE {
 
 // Pages that are looked up together.
-inline constexpr int kPagesAtOnce = 2;
+inline constexpr int kPagesLookedUp = 2;
 
 // The codes of one head's keys or values in some pages.
-using PageCodes = std::array<const uint8_t*, kPagesAtOnce>;
+using PageCodes = std::array<const uint8_t*, kPagesLookedUp>;
 
 HWY_INLINE int KeyFolds(const HeadTables& tables) { return (tables.coefficients + kFold - 1) / kFold; }
 
 // The operands of some rows against keys, as StoreKeyOperands leaves them.
-struct KeyRows {
+struct QueryRows {
   const KeyOperand* data;
   int64_t stride;  // of a row, in numbers
 };
@@ -112,13 +113,13 @@ class KeyPages {
 
   // dots[p][r][half] = the products of row r with sixteen tokens of page p, less what the cells' offset adds.
   template <int kRows>
-  HWY_INLINE void Dots(const KeyRows& x, I16 (&dots)[kPagesAtOnce][kRows][2]) const {
-    __m512i sums[kRows][kPagesAtOnce][2];
-    NIBBLE_UNROLL for (int i = 0; i < kRows * kPagesAtOnce * 2; ++i) {
+  HWY_INLINE void Dots(const QueryRows& x, I16 (&dots)[kPagesLookedUp][kRows][2]) const {
+    __m512i sums[kRows][kPagesLookedUp][2];
+    NIBBLE_UNROLL for (int i = 0; i < kRows * kPagesLookedUp * 2; ++i) {
       sums[i / 4][i / 2 % 2][i % 2] = _mm512_setzero_si512();
     }
     for (int k = 0; k < folds_; ++k) {
-      __m512i cells[kPagesAtOnce][2];
+      __m512i cells[kPagesLookedUp][2];
       if (is_kept_) {
         NIBBLE_UNROLL for (int i = 0; i < 4; ++i) cells[i / 2][i % 2] = kept_[k][i / 2][i % 2];
       } else {
@@ -138,7 +139,7 @@ class KeyPages {
 
  private:
   // Four coefficients of 64 tokens: tokens lie in the order of KeyPlace, 8 of one page and 8 of the other in turn.
-  HWY_INLINE void LookUpCells(int k, __m512i (&cells)[kPagesAtOnce][2]) const {
+  HWY_INLINE void LookUpCells(int k, __m512i (&cells)[kPagesLookedUp][2]) const {
     __m512i four[4];
     codes_.LookUp(tables_, 4 * k, four);
     const __m512i low01 = _mm512_unpacklo_epi8(four[0], four[1]), high01 = _mm512_unpackhi_epi8(four[0], four[1]);
@@ -151,7 +152,7 @@ class KeyPages {
   const int folds_;
   CodeVectors codes_;
   bool is_kept_ = false;
-  __m512i kept_[kMaxCoupledHeadDim / kFold][kPagesAtOnce][2];
+  __m512i kept_[kMaxCoupledHeadDim / kFold][kPagesLookedUp][2];
 };
 
 // Weights of a block of rows over some pages: of each row four vectors, each with one of every four folds four times,
@@ -159,7 +160,7 @@ class KeyPages {
 class WeightRows {
  public:
   // weights: of the pages, one after another.
-  HWY_INLINE void Set(int row, const I16 (&weights)[2 * kPagesAtOnce]) {
+  HWY_INLINE void Set(int row, const I16 (&weights)[2 * kPagesLookedUp]) {
     const __m512i all = Narrow<false>(weights);
     _mm512_store_si512(rows_[row][0], _mm512_shuffle_epi32(all, _MM_PERM_AAAA));
     _mm512_store_si512(rows_[row][1], _mm512_shuffle_epi32(all, _MM_PERM_BBBB));
@@ -190,7 +191,7 @@ class ValuePages {
 
   // dots[p][r] = the products of row r of weights, `first_row` and on, with sixteen coefficients in page p.
   template <int kRows>
-  HWY_INLINE void Dots(int panel, const WeightRows& weights, int first_row, I16 (&dots)[kPagesAtOnce][kRows]) const {
+  HWY_INLINE void Dots(int panel, const WeightRows& weights, int first_row, I16 (&dots)[kPagesLookedUp][kRows]) const {
     __m512i sums[kRows][4];
     NIBBLE_UNROLL for (int q = 0; q < 4; ++q) {
       ValueQuarter cells;
@@ -239,62 +240,63 @@ class ValuePages {
 class KeyPages {
  public:
   KeyPages(const HeadTables& tables, const PageCodes& codes)
-      : folds_(KeyFolds(tables)), half_page_(tables.padded * 16) {
-    for (int p = 0; p < kPagesAtOnce; ++p) FillKeyCells(tables, codes[p], half_page_, cells_ + p * 2 * half_page_);
+      : folds_(KeyFolds(tables)), panel_stride_(tables.padded * 16) {
+    for (int p = 0; p < kPagesLookedUp; ++p)
+      FillKeyCells(tables, codes[p], panel_stride_, cells_ + p * 2 * panel_stride_);
   }
 
   // Widens what Dots would widen at every call.
   HWY_INLINE void Keep() {
-    Widen(cells_, kPagesAtOnce * 2 * half_page_, kept_);
+    Widen(cells_, kPagesLookedUp * 2 * panel_stride_, kept_);
     is_kept_ = true;
   }
 
   // dots[p][r][half] = the products of row r with sixteen tokens of page p.
   template <int kRows>
-  HWY_INLINE void Dots(const KeyRows& x, I16 (&dots)[kPagesAtOnce][kRows][2]) const {
-    for (int p = 0; p < kPagesAtOnce; ++p) {
+  HWY_INLINE void Dots(const QueryRows& x, I16 (&dots)[kPagesLookedUp][kRows][2]) const {
+    for (int p = 0; p < kPagesLookedUp; ++p) {
       I16 lanes[kRows][2];
       if (is_kept_) {
-        PairDots<kRows, 2>(kept_ + p * 2 * half_page_, half_page_, folds_, x.data, x.stride, lanes);
+        PairDots<kRows, 2>(kept_ + p * 2 * panel_stride_, panel_stride_, folds_, x.data, x.stride, lanes);
       } else {
-        PairDots<kRows, 2>(cells_ + p * 2 * half_page_, half_page_, folds_, x.data, x.stride, lanes);
+        PairDots<kRows, 2>(cells_ + p * 2 * panel_stride_, panel_stride_, folds_, x.data, x.stride, lanes);
       }
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) ToTokens(lanes[r], dots[p][r]);
     }
   }
 
  private:
-  const int folds_, half_page_;
+  const int folds_, panel_stride_;
   bool is_kept_ = false;
   // Of each page as FillKeyCells has them.
-  HWY_ALIGN int8_t cells_[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];
-  HWY_ALIGN int16_t kept_[kPagesAtOnce * kMaxCoupledHeadDim * kPageTokens];
+  HWY_ALIGN int8_t cells_[kPagesLookedUp * kMaxCoupledHeadDim * kPageTokens];
+  HWY_ALIGN int16_t kept_[kPagesLookedUp * kMaxCoupledHeadDim * kPageTokens];
 };
 
 // Weights of a block of rows over some pages.
 class WeightRows {
  public:
-  HWY_INLINE void Set(int row, const I16 (&weights)[2 * kPagesAtOnce]) {
-    for (int i = 0; i < 2 * kPagesAtOnce; ++i) StoreNarrowed(weights[i], rows_[i / 2][row] + i % 2 * 16);
+  HWY_INLINE void Set(int row, const I16 (&weights)[2 * kPagesLookedUp]) {
+    for (int i = 0; i < 2 * kPagesLookedUp; ++i) StoreNarrowed(weights[i], rows_[i / 2][row] + i % 2 * 16);
   }
   HWY_INLINE const int16_t* Get(int page, int row) const { return rows_[page][row]; }
 
  private:
-  HWY_ALIGN int16_t rows_[kPagesAtOnce][kBlockRows][kPageTokens];
+  HWY_ALIGN int16_t rows_[kPagesLookedUp][kBlockRows][kPageTokens];
 };
 
 class ValuePages {
  public:
   ValuePages(const HeadTables& tables, const PageCodes& codes) {
-    for (int p = 0; p < kPagesAtOnce; ++p) FillValueCells(tables, codes[p], cells_[p]);
+    for (int p = 0; p < kPagesLookedUp; ++p) FillValueCells(tables, codes[p], cells_[p]);
   }
 
   HWY_INLINE void Keep(int /*panel*/) {}  // they are
 
   // dots[p][r] = the products of row r of weights, `first_row` and on, with sixteen coefficients in page p.
   template <int kRows>
-  HWY_INLINE void Dots(int panel, const WeightRows& weights, int first_row, I16 (&dots)[kPagesAtOnce][kRows]) const {
-    for (int p = 0; p < kPagesAtOnce; ++p) {
+  HWY_INLINE void Dots(int panel, const WeightRows& weights, int first_row, I16 (&dots)[kPagesLookedUp][kRows]) const {
+    for (int p = 0; p < kPagesLookedUp; ++p) {
       I16 of_panel[kRows][1];
       PairDots<kRows, 1>(cells_[p] + panel * 16 * kPageTokens, 0, kPageTokens / 2, weights.Get(p, first_row),
                          kPageTokens, of_panel);
@@ -303,7 +305,7 @@ class ValuePages {
   }
 
  private:
-  HWY_ALIGN int16_t cells_[kPagesAtOnce][kMaxCoupledHeadDim * kPageTokens];  // as FillValueCells has them
+  HWY_ALIGN int16_t cells_[kPagesLookedUp][kMaxCoupledHeadDim * kPageTokens];  // as FillValueCells has them
 };
 
 #endif

@@ -122,9 +122,8 @@ void FillHead(const HeadCode& code, int entries, uint8_t centroid_offset, HeadTa
   tables->centroid_scale = Aligned<float>(code.centroid_scale);
   tables->entries = entries;
   tables->centroid_offset = centroid_offset;
-  const int64_t centroids = int64_t{tables->padded} * entries;
-  tables->centroids = Aligned<uint8_t>(centroids);
-  std::fill_n(tables->centroids.data.get(), centroids, centroid_offset);
+  tables->centroids = Aligned<uint8_t>(int64_t{tables->padded} * entries);
+  std::fill_n(tables->centroids.data.get(), tables->centroids.size, centroid_offset);
   for (size_t i = 0; i < code.centroids.size(); ++i) {
     tables->centroids.data[i] = static_cast<uint8_t>(code.centroids[i] + centroid_offset);
   }

@@ -25,8 +25,8 @@ CACHE = pathlib.Path(os.environ.get("NIBBLE_CACHE") or pathlib.Path.home() / ".c
 # What a step needs of this machine to reach its package registries: files that are here, and where they are there.
 BORROWED = {"/etc/resolv.conf": "/etc/resolv.conf", "/etc/pip.conf": "/etc/pip.conf",
             os.environ.get("PIP_CERT", ""): "/run/certificates.pem"}
-# Docker's, and what makes the borrowed files and the compiler cache known.
-ENVIRONMENT = ("HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin CCACHE_BASEDIR=/src" +
+# Docker's, and what makes the borrowed files known.
+ENVIRONMENT = ("HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" +
                (" PIP_CERT=/run/certificates.pem" if "PIP_CERT" in os.environ else ""))
 
 
