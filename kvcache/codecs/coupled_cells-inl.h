@@ -111,7 +111,7 @@ inline void ShuffleValueCells(const HeadTables& tables, const uint8_t* codes, in
 }
 
 // `count` is a multiple of 16.
-inline void Widen(const int8_t* from, int64_t count, int16_t* to) {
+inline void WidenCells(const int8_t* from, int64_t count, int16_t* to) {
   for (int64_t i = 0; i < count; i += 16) _mm256_store_si256(reinterpret_cast<__m256i*>(to + i), LoadPairs(from + i));
 }
 
@@ -119,9 +119,9 @@ inline void Widen(const int8_t* from, int64_t count, int16_t* to) {
 
 constexpr int KeyLane(int t) { return t; }
 
-inline void Widen(const int8_t* from, int64_t count, int16_t* to) { std::copy_n(from, count, to); }
-
 HWY_INLINE void ToTokens(const I16 (&lanes)[2], I16 (&tokens)[2]) { tokens[0] = lanes[0], tokens[1] = lanes[1]; }
+
+inline void WidenCells(const int8_t* from, int64_t count, int16_t* to) { std::copy_n(from, count, to); }
 
 #endif
 

@@ -77,8 +77,7 @@ HWY_INLINE void Analyze(const HeadTables& tables, int head_dim, const float* x, 
 
 // One group's centroids as floats, and half of their squared lengths.
 struct FloatCentroids {
-  HWY_ALIGN float
-      coefficients[kMaxGroupCoefficients * kCentroids];  // [count][kCentroids], as many of each as there are entries
+  HWY_ALIGN float coefficients[kMaxGroupCoefficients * kCentroids];  // [count][kCentroids], the entries first
   HWY_ALIGN float half_squares[kCentroids];
 };
 

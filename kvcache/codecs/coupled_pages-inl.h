@@ -247,7 +247,7 @@ class KeyPages {
 
   // Widens what Dots would widen at every call.
   HWY_INLINE void Keep() {
-    Widen(cells_, kPagesLookedUp * 2 * panel_stride_, kept_);
+    WidenCells(cells_, kPagesLookedUp * 2 * panel_stride_, kept_);
     is_kept_ = true;
   }
 

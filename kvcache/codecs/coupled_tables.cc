@@ -123,10 +123,11 @@ void FillHead(const HeadCode& code, int entries, uint8_t centroid_offset, HeadTa
   tables->entries = entries;
   tables->centroid_offset = centroid_offset;
   tables->centroids = Aligned<uint8_t>(int64_t{tables->padded} * entries);
-  std::fill_n(tables->centroids.data.get(), tables->centroids.size, centroid_offset);
+  uint8_t* const centroids = tables->centroids.data.get();
   for (size_t i = 0; i < code.centroids.size(); ++i) {
-    tables->centroids.data[i] = static_cast<uint8_t>(code.centroids[i] + centroid_offset);
+    centroids[i] = static_cast<uint8_t>(code.centroids[i] + centroid_offset);
   }
+  std::fill(centroids + code.centroids.size(), centroids + tables->centroids.size, centroid_offset);
   tables->code_at = Aligned<uint16_t>(tables->padded);
   for (int g = 0, j = 0; g < code.groups(); ++g) {
     for (; j < code.group_ends[g]; ++j) tables->code_at.data[j] = static_cast<uint16_t>(g * kCodeVector);
