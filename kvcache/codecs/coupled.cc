@@ -33,8 +33,6 @@ constexpr int kRowsAtOnce = 3;
 constexpr int kQueriesAtOnce = 6;
 // Rows from which on it is worth keeping what would be looked up, or widened, for every few of them.
 constexpr int kKeptRows = 2 * kRowsAtOnce;
-// Pages whose codes are on their way from memory.
-constexpr size_t kPagesAhead = 6;
 // A head whose pairs do not fill a multiple of 16 grows by as much as twice 15, and by 31 for what is left.
 constexpr int kMaxTurned = kMaxCoupledHeadDim + 64;
 
@@ -165,15 +163,11 @@ class Coupled final : public PageCodec {
 
   void Scores(HeadId head, const PageRun& run, const float* prepared, int rows, float* scores,
               int64_t score_stride) const final {
-    // Memory is slower than what is done with a page: the first ones come while queries enter their span.
-    for (const std::byte* page : run.pages.subspan(0, kPagesAhead)) {
-      simd::PrefetchBytes(page, Keys(head).code_bytes());
-    }
     SpanQueries queries;
     int64_t first = 0;
     while (first < static_cast<int64_t>(run.pages.size())) {
       const int64_t span = (run.first_index + first) / kSpanPages;
-      const auto pages = run.pages.subspan(first, (span + 1) * kSpanPages - run.first_index - first);
+      const auto pages = run.pages.subspan(first, PagesToSpanEnd(run.first_index + first));
       for (int row = 0; row < rows; row += kBlockRows) {
         const int count = std::min(kBlockRows, rows - row);
         EnterSpan(head, span, prepared + row * query_floats(), count, &queries);
@@ -186,13 +180,17 @@ class Coupled final : public PageCodec {
   int64_t mix_floats() const final { return tables_.largest_padded + 16; }
   void Mix(HeadId head, const PageRun& run, const float* weights, int64_t weight_stride, int rows,
            float* accumulators) const final {
-    for (size_t first = 0; first < run.pages.size(); first += kPagesLookedUp) {
-      const auto pages = run.pages.subspan(first, kPagesLookedUp);
-      ValuePages of(Values(head), CodesOf(pages, Keys(head).code_bytes()));
+    int64_t first = 0;
+    while (first < static_cast<int64_t>(run.pages.size())) {
+      const auto pages = run.pages.subspan(first, PagesToSpanEnd(run.first_index + first));
+      const SpanCodes codes = ValuesOf(head, pages);
+      ValuePages of(Values(head), codes);
+      PrefetchAhead(run, first, codes.pages);
       for (int row = 0; row < rows; row += kBlockRows) {
-        MixBlock(Values(head), static_cast<int>(pages.size()), weights + row * weight_stride + first * kPageTokens,
-                 weight_stride, std::min(kBlockRows, rows - row), &of, accumulators + row * mix_floats());
+        MixBlock(Values(head), codes.pages, weights + row * weight_stride + first * kPageTokens, weight_stride,
+                 std::min(kBlockRows, rows - row), &of, accumulators + row * mix_floats());
       }
+      first += codes.pages;
     }
   }
 
@@ -208,10 +206,28 @@ class Coupled final : public PageCodec {
   const ValueTables& Values(HeadId head) const { return tables_.values[Index(head)]; }
   const SpanTurns& Turns(HeadId head) const { return tables_.turns[tables_.rope_of_layer[head.layer]]; }
 
+  // The share of what is ahead that `pages` of a run are of it.
+  void PrefetchAhead(const PageRun& run, int64_t first, int64_t pages) const {
+    const auto ahead = static_cast<int64_t>(run.ahead.pages.size()), all = static_cast<int64_t>(run.pages.size());
+    const int64_t bytes = Keys(run.ahead.head).code_bytes();
+    for (int64_t p = first * ahead / all; p < (first + pages) * ahead / all; ++p) {
+      simd::PrefetchBytes(run.ahead.pages[p], bytes);
+    }
+  }
+
+  static size_t PagesToSpanEnd(int64_t page) { return kSpanPages - page % kSpanPages; }
+
   // Where there is one page, it takes the other's place too.
-  static PageCodes CodesOf(absl::Span<const std::byte* const> pages, int64_t offset) {
-    return {reinterpret_cast<const uint8_t*>(pages.front()) + offset,
-            reinterpret_cast<const uint8_t*>(pages.back()) + offset};
+  static PageCodes KeysOf(absl::Span<const std::byte* const> pages) {
+    return {reinterpret_cast<const uint8_t*>(pages.front()), reinterpret_cast<const uint8_t*>(pages.back())};
+  }
+
+  SpanCodes ValuesOf(HeadId head, absl::Span<const std::byte* const> pages) const {
+    SpanCodes codes = {static_cast<int>(pages.size()), {}};
+    for (size_t p = 0; p < (pages.size() + 1) / 2 * 2; ++p) {
+      codes.of[p] = reinterpret_cast<const uint8_t*>(pages[std::min(p, pages.size() - 1)]) + Keys(head).code_bytes();
+    }
+    return codes;
   }
 
   template <int kRows>
@@ -246,17 +262,12 @@ class Coupled final : public PageCodec {
   void ScoreSpan(HeadId head, absl::Span<const std::byte* const> pages, const SpanQueries& queries, int rows,
                  float* scores, int64_t score_stride) const {
     const KeyTables& keys = Keys(head);
-    for (size_t first = 0; first < pages.size(); first += kPagesLookedUp) {
-      const auto now = pages.subspan(first, kPagesLookedUp);
-      if (first + kPagesAhead < pages.size()) {
-        for (const std::byte* page : pages.subspan(first + kPagesAhead, kPagesLookedUp)) {
-          simd::PrefetchBytes(page, keys.code_bytes());
-        }
-      }
+    for (size_t first = 0; first < pages.size(); first += kPagesScored) {
+      const auto now = pages.subspan(first, kPagesScored);
       for (const std::byte* page : now) {  // values, for Mix
         simd::PrefetchBytes(page + keys.code_bytes(), Values(head).code_bytes());
       }
-      KeyPages of(keys, CodesOf(now, 0));
+      KeyPages of(keys, KeysOf(now));
       if (rows >= kKeptRows) of.Keep();
       const ScoreCall call = {&keys,       &of, &queries, static_cast<int>(now.size()), scores + first * kPageTokens,
                               score_stride};
@@ -279,7 +290,7 @@ class Coupled final : public PageCodec {
   static void ScoreRows(const ScoreCall& call, int first_row) {
     const int width = OperandWidth(*call.keys);
     const SpanQueries& queries = *call.queries;
-    I16 dots[kPagesLookedUp][kRows][2];
+    I16 dots[kPagesScored][kRows][2];
     call.of->Dots<kRows>({queries.operands + first_row * width, width}, dots);
     for (int p = 0; p < call.pages; ++p) {
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
@@ -294,27 +305,38 @@ class Coupled final : public PageCodec {
     }
   }
 
-  // Weights of a block of rows, rounded to what meets the cells of pages.
+  // Weights of a block of rows over the pages of a span, rounded to what meets their cells.
   struct RoundedWeights {
     WeightRows operands;
-    float scales[kPagesLookedUp][kBlockRows];
+    float scales[kBlockRows];
   };
 
-  // Rounds the weights of a row, and adds them up in `lanes`.
+  // Rounds the weights of a row, and adds them up in `lanes`. What rounding leaves of a weight goes to the one a page
+  // later, for many small ones together may count.
   static void RoundRow(const float* weights, int pages, int row, RoundedWeights* rounded, float* lanes) {
-    I16 operands[2 * kPagesLookedUp];
-    V16 sums = Load(lanes);
-    NIBBLE_UNROLL for (int p = 0; p < kPagesLookedUp; ++p) {
-      // A page that is not there has no weight, which changes no bit.
-      const V16 low = p < pages ? Load(weights + p * kPageTokens) : Zero();
-      const V16 high = p < pages ? Load(weights + p * kPageTokens + 16) : Zero();
-      I16 of_page[2];
-      rounded->scales[p][row] = RoundWeights(low, high, of_page);
-      operands[2 * p] = of_page[0], operands[2 * p + 1] = of_page[1];
-      sums = AddUnlessZero(Add(low, high), sums);
+    constexpr float kLimit = kOperandLimit<false, false>;
+    const V16 limit = Set(kLimit);
+    V16 left[2] = {Zero(), Zero()}, sums[2] = {Zero(), Zero()};
+    const int tokens = pages * kPageTokens;
+    for (int t = 0; t < tokens; t += kPageTokens) {
+      NIBBLE_UNROLL for (int half = 0; half < 2; ++half) {
+        const V16 weight = Load(weights + t + 16 * half), wanted = Fma(weight, limit, left[half]);
+        const I16 operand = NearestInt(Min(wanted, limit));
+        left[half] = Sub(wanted, ToFloat(operand));
+        sums[half] = Add(sums[half], weight);
+        rounded->operands.Set(row, t + 16 * half, operand);
+      }
     }
-    rounded->operands.Set(row, operands);
-    Store(sums, lanes);
+    const V16 sum = Add(sums[0], sums[1]);
+    if (pages % 2 != 0) {  // the page that is there twice
+      for (int t = tokens; t < tokens + kPageTokens; t += 16) rounded->operands.Set(row, t, SetInt(0));
+    }
+    const int32_t largest = LargestLane(MagnitudeBits(sum));
+    // Nothing changes no bit.
+    rounded->scales[row] = largest == 0            ? -0.0f
+                           : largest >= 0x7F800000 ? std::numeric_limits<float>::quiet_NaN()
+                                                   : 1.0f / kLimit;
+    Store(AddUnlessZero(sum, Load(lanes)), lanes);
   }
 
   void MixBlock(const ValueTables& values, int pages, const float* weights, int64_t weight_stride, int rows,
@@ -325,7 +347,7 @@ class Coupled final : public PageCodec {
       RoundRow(weights + r * weight_stride, pages, r, &rounded, lanes);
     }
     for (int panel = 0; panel < values.padded / 16; ++panel, accumulators += 16) {
-      if (rows >= kKeptRows) of->Keep(panel);
+      if (ValuePages::kKeepsAlways || rows >= kKeptRows) of->Keep(panel);
       const MixCall call = {of, panel, &rounded};
       int row = 0;
       for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) MixRows<kRowsAtOnce>(call, row, accumulators);
@@ -342,14 +364,11 @@ class Coupled final : public PageCodec {
   template <int kRows>
   HWY_INLINE void MixRows(const MixCall& call, int first_row, float* accumulators) const {
     float* out = accumulators + first_row * mix_floats();
-    I16 dots[kPagesLookedUp][kRows];
+    I16 dots[kRows];
     call.of->Dots<kRows>(call.panel, call.weights->operands, first_row, dots);
     NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
-      V16 sum = Load(out + r * mix_floats());
-      NIBBLE_UNROLL for (int p = 0; p < kPagesLookedUp; ++p) {
-        sum = Fma(ToFloat(dots[p][r]), Set(call.weights->scales[p][first_row + r]), sum);
-      }
-      Store(sum, out + r * mix_floats());
+      const V16 scale = Set(call.weights->scales[first_row + r]), sum = Load(out + r * mix_floats());
+      Store(Fma(ToFloat(dots[r]), scale, sum), out + r * mix_floats());
     }
   }
 

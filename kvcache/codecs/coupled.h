@@ -36,13 +36,15 @@
 //   (operands-inl.h); score[t] = fma(float(sum over j of operand[j] * int8 of coefficient j in the centroid of t), Y *
 //   scale, bias).
 //
-// Mix, per row and page: weights are rounded to narrow operands w[t] with one scale W (operands-inl.h);
-//   accumulator[j] = fma(float(sum over t of w[t] * int8 of coefficient j in the centroid of t), W, accumulator[j]);
-//   sixteen more accumulate the weights themselves: lanes[i] = lanes[i] + (weight[i] + weight[i + 16]) unless those are
-//   0.  FinishMix: v[j] = accumulator[j] * centroid_scale[j]; u = 0, then over j ascending fma(v[j], synthesis[i][j],
+// Mix, per row and span of a run: from left[lane] = 0, weight[t] over t ascending is rounded to w[t] = nearest(min(255,
+//   fma(weight[t], 255, left[t % 32]))), and left[t % 32] is what that leaves of it: many small weights may together
+//   count, beside one that is large. accumulator[j] = fma(float(sum over t of w[t] * int8 of coefficient j in the
+//   centroid of t), 1 / 255, accumulator[j]); sixteen more accumulate the weights themselves: lanes[i] = lanes[i] +
+//   (sums[i] + sums[i + 16]) unless those are 0, where sums[i] is the sum of weight[t], t % 32 = i, ascending from 0.
+//   FinishMix: v[j] = accumulator[j] * centroid_scale[j]; u = 0, then over j ascending fma(v[j], synthesis[i][j],
 //   u[i]), then fma(SumLanes(lanes), mean[i], u[i]); mixed[i] += u[i].
 //
-// No sum leaves int32: D * 2047 * L < 2^31 by L's definition; 512 coefficients * 255 * 127; 32 * 255 * 128.
+// No sum leaves int32: D * 2047 * L < 2^31 by L's definition; 512 coefficients * 255 * 127; 256 tokens * 255 * 128.
 #ifndef NIBBLE_KVCACHE_CODECS_COUPLED_H_
 #define NIBBLE_KVCACHE_CODECS_COUPLED_H_
 

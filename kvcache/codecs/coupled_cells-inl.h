@@ -31,10 +31,12 @@ HWY_INLINE const uint8_t* GroupOf(const HeadTables& tables, const uint8_t* codes
   return codes + tables.code_at.data[j] / (kCodeVector / kPageTokens);
 }
 
-// visit(coefficient, number_of(token's place)), for those that fill up a panel too: they stand for 0.
+// visit(coefficient, number_of(token's place)) for the coefficients from `first` to `end`; those that fill up a panel
+// stand for 0.
 template <typename Visit>
-HWY_INLINE void ForEachCoefficient(const HeadTables& tables, const uint8_t* codes, const Visit& visit) {
-  for (int j = 0; j < tables.padded; ++j) {
+HWY_INLINE void ForEachCoefficient(const HeadTables& tables, const uint8_t* codes, int first, int end,
+                                   const Visit& visit) {
+  for (int j = first; j < end; ++j) {
     const uint8_t *table = tables.centroids.data.get() + j * tables.entries, *of_group = GroupOf(tables, codes, j);
     const int offset = tables.centroid_offset;
     if (tables.mirrored()) {
@@ -88,25 +90,23 @@ inline void ShuffleKeyCells(const HeadTables& tables, const uint8_t* codes, int6
   }
 }
 
-inline void ShuffleValueCells(const HeadTables& tables, const uint8_t* codes, int16_t* cells) {
-  for (int first = 0; first < tables.padded; first += 16, cells += 16 * kPageTokens) {
-    __m256i rows[16];  // of words, which are two tokens of one coefficient
-    for (int j = 0; j < 16; ++j) rows[j] = LookUpMirrored(tables, codes, first + j);
-    // Four times every other word of rows i and i + 8: in each half, vector 2 c then has word c of the first eight
-    // coefficients, and vector 2 c + 1 that of the other eight.
-    for (int step = 0; step < 4; ++step) {
-      __m256i next[16];
-      NIBBLE_UNROLL for (int i = 0; i < 8; ++i) {
-        next[2 * i] = _mm256_unpacklo_epi16(rows[i], rows[i + 8]);
-        next[2 * i + 1] = _mm256_unpackhi_epi16(rows[i], rows[i + 8]);
-      }
-      NIBBLE_UNROLL for (int i = 0; i < 16; ++i) rows[i] = next[i];
+inline void ShuffleValueCells(const HeadTables& tables, const uint8_t* codes, int panel, int16_t* cells) {
+  __m256i rows[16];  // of words, which are two tokens of one coefficient
+  for (int j = 0; j < 16; ++j) rows[j] = LookUpMirrored(tables, codes, 16 * panel + j);
+  // Four times every other word of rows i and i + 8: in each half, vector 2 c then has word c of the first eight
+  // coefficients, and vector 2 c + 1 that of the other eight.
+  for (int step = 0; step < 4; ++step) {
+    __m256i next[16];
+    NIBBLE_UNROLL for (int i = 0; i < 8; ++i) {
+      next[2 * i] = _mm256_unpacklo_epi16(rows[i], rows[i + 8]);
+      next[2 * i + 1] = _mm256_unpackhi_epi16(rows[i], rows[i + 8]);
     }
-    auto* out = reinterpret_cast<__m256i*>(cells);
-    NIBBLE_UNROLL for (int i = 0; i < 16; ++i) {
-      _mm256_store_si256(out + i, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(rows[i])));
-      _mm256_store_si256(out + 16 + i, _mm256_cvtepi8_epi16(_mm256_extracti128_si256(rows[i], 1)));
-    }
+    NIBBLE_UNROLL for (int i = 0; i < 16; ++i) rows[i] = next[i];
+  }
+  auto* out = reinterpret_cast<__m256i*>(cells);
+  NIBBLE_UNROLL for (int i = 0; i < 16; ++i) {
+    _mm256_store_si256(out + i, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(rows[i])));
+    _mm256_store_si256(out + 16 + i, _mm256_cvtepi8_epi16(_mm256_extracti128_si256(rows[i], 1)));
   }
 }
 
@@ -130,7 +130,7 @@ inline void FillKeyCells(const HeadTables& tables, const uint8_t* codes, int64_t
 #if HWY_TARGET == HWY_AVX2
   if (tables.mirrored()) return ShuffleKeyCells(tables, codes, panel_stride, cells);
 #endif
-  ForEachCoefficient(tables, codes, [&](int j, const auto& number_of) {
+  ForEachCoefficient(tables, codes, 0, tables.padded, [&](int j, const auto& number_of) {
     int8_t* column = cells + j / kFold * 16 * kFold + j % kFold;
     const auto set = [&](int t) {
       column[KeyLane(t) / 16 * panel_stride + KeyLane(t) % 16 * kFold] = number_of(KeyPlace(t));
@@ -139,13 +139,13 @@ inline void FillKeyCells(const HeadTables& tables, const uint8_t* codes, int64_t
   });
 }
 
-// cells: [coefficients / 16][fold of tokens][16 coefficients][kFold]
-inline void FillValueCells(const HeadTables& tables, const uint8_t* codes, int16_t* cells) {
+// cells: [fold of tokens][16 coefficients of the panel][kFold]
+inline void FillValueCells(const HeadTables& tables, const uint8_t* codes, int panel, int16_t* cells) {
 #if HWY_TARGET == HWY_AVX2
-  if (tables.mirrored()) return ShuffleValueCells(tables, codes, cells);
+  if (tables.mirrored()) return ShuffleValueCells(tables, codes, panel, cells);
 #endif
-  ForEachCoefficient(tables, codes, [&](int j, const auto& number_of) {
-    int16_t* column = cells + (j / 16 * kPageTokens * 16 + j % 16 * kFold);
+  ForEachCoefficient(tables, codes, 16 * panel, 16 * panel + 16, [&](int j, const auto& number_of) {
+    int16_t* column = cells + j % 16 * kFold;
     const auto set = [&](int t) { column[t / kFold * 16 * kFold + t % kFold] = number_of(t); };
     NIBBLE_UNROLL for (int t = 0; t < 16; ++t) set(t), set(16 + t);
   });

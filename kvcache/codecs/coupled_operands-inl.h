@@ -47,15 +47,6 @@ using KeyOperand = int8_t;
 using KeyOperand = int16_t;
 #endif
 
-// Rounds the weights of a page to narrow operands; returns their scale.
-HWY_INLINE float RoundWeights(V16 low, V16 high, I16 (&operands)[2]) {
-  const OperandScale s = ScaleOfLargest<false, false>(LargestLane(MaxInt(MagnitudeBits(low), MagnitudeBits(high))));
-  if (HWY_UNLIKELY(s.scale != s.scale)) low = high = Zero();
-  const V16 inverse = Set(s.inverse);
-  operands[0] = NearestInt(Mul(low, inverse)), operands[1] = NearestInt(Mul(high, inverse));
-  return s.scale;
-}
-
 // lanes + a where a is not 0.
 HWY_INLINE V16 AddUnlessZero(V16 a, V16 lanes) {
   const V16 sum = Add(lanes, a);

@@ -79,6 +79,7 @@ class KeysAndValues final : public AffineCodec {
       for (size_t p = 0; p < pages.size(); ++p) {
         values_.LoadPage(reinterpret_cast<const uint8_t*>(pages[p]) + key_bytes(), &values[p]);
       }
+      if (first < run.ahead.pages.size()) PrefetchKeys(run.ahead.pages.subspan(first, kPagesAtOnce));
       const MixRows at = {weights + first * kPageTokens, weight_stride, accumulators, mix_floats()};
       values_.Mix(values, static_cast<int>(pages.size()), at, rows);
     }

@@ -29,10 +29,19 @@ struct HeadId {
   int kv_head = 0;
 };
 
+// Pages whose keys are read next, of this head or another.
+struct PagesAhead {
+  HeadId head;
+  absl::Span<const std::byte* const> pages;
+};
+
 // Consecutive pages of one sequence, as one head's sealed bytes.
 struct PageRun {
   absl::Span<const std::byte* const> pages;
   int64_t first_index = 0;  // of pages[0] in the sequence: its first token is at position 32 * first_index
+  // Memory is slower than what is done with a page: Mix asks it for these keys on its way, as Scores does for the
+  // values.
+  PagesAhead ahead = {};
 
   int64_t tokens() const { return static_cast<int64_t>(pages.size()) * kPageTokens; }
 };
@@ -61,10 +70,10 @@ class PageCodec {
   virtual void Scores(HeadId head, const PageRun& run, const float* prepared, int rows, float* scores,
                       int64_t score_stride) const = 0;
 
-  // accumulators[r] += the mix of the run's values by weights[r * weight_stride + t] >= 0, pages ascending. Weights of
-  // tokens that a row does not see are 0, and a page whose weights are all 0 changes no bit of that row.
-  // [rows, mix_floats()], no padding; zeros are the empty mix, and sums and multiples by a number are taken
-  // elementwise.
+  // accumulators[r] += the mix of the run's values by weights[r * weight_stride + t] from 0 to 1, pages ascending.
+  // Weights of tokens that a row does not see are 0; pages at either end of a run whose weights are all 0 change no bit
+  // of that row. Where else a run ends may change bits, unless it is at a multiple of kSpanPages. [rows, mix_floats()],
+  // no padding; zeros are the empty mix, and sums and multiples by a number are taken elementwise.
   virtual int64_t mix_floats() const = 0;
   virtual void Mix(HeadId head, const PageRun& run, const float* weights, int64_t weight_stride, int rows,
                    float* accumulators) const = 0;

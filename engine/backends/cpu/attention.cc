@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kvcache/simd/prefetch.h"
-
 namespace nibble::engine {
 namespace {
 
@@ -77,9 +75,11 @@ void CpuAttention::MakeTiles(absl::Span<const SequenceRows> batch, const Attenti
 void CpuAttention::RunTile(const Tile& tile, const AttentionCall& call, Scratch& scratch) {
   const int queries = tile.rows * Group(call.shape);
   LoadQueries(tile, call, scratch.queries);
-  RunSegment(tile, call, tile.first_segment, scratch.queries, scratch, scratch.running);
-  for (int64_t segment = tile.first_segment + 1; segment < tile.end_segment; ++segment) {
-    RunSegment(tile, call, segment, scratch.queries, scratch, scratch.next);
+  for (int64_t segment = tile.first_segment; segment < tile.end_segment; ++segment) {
+    const bool is_first = segment == tile.first_segment;
+    const NextSegment ahead = segment + 1 < tile.end_segment ? NextSegment{&tile, segment + 1} : NextSegment{};
+    RunSegment(tile, call, segment, scratch.queries, ahead, scratch, is_first ? scratch.running : scratch.next);
+    if (is_first) continue;
     for (int q = 0; q < queries; ++q) JoinSegment(tile, call, q, segment, scratch.running, scratch.next);
   }
   for (int q = 0; q < queries; ++q) WriteOut(tile, call, q, scratch.running);
@@ -105,7 +105,12 @@ void CpuAttention::RunSplit(const AttentionCall& call) {
   pool_.ParallelRuns(static_cast<int64_t>(segments_.size()), [&](int64_t first, int64_t end, int thread) {
     for (int64_t i = first; i < end; ++i) {
       const auto [t, segment] = segments_[i];
-      RunSegment(tiles_[t], call, segment, queries_[t], scratch_[thread], partials_[i]);
+      NextSegment ahead;
+      // A thread's next run mostly begins where this one ends.
+      if (i + 1 < static_cast<int64_t>(segments_.size())) {
+        ahead = {&tiles_[segments_[i + 1].tile], segments_[i + 1].segment};
+      }
+      RunSegment(tiles_[t], call, segment, queries_[t], ahead, scratch_[thread], partials_[i]);
     }
   });
   pool_.ParallelFor(static_cast<int64_t>(tile_queries_.size()), [&](int64_t i, int) {
@@ -140,16 +145,19 @@ CpuAttention::Range CpuAttention::Visible(const Tile& tile, const AttentionCall&
   return {std::clamp<int64_t>(earliest - start, 0, tokens), std::clamp<int64_t>(position + 1 - start, 0, tokens)};
 }
 
+CpuAttention::Range CpuAttention::PagesOf(const Tile& tile, const AttentionCall& call, int64_t segment) {
+  const int64_t first = segment * kSegmentPages, last_row = tile.position + tile.rows - 1;
+  const int64_t unseen = Visible(tile, call, 0, segment * kSegmentTokens, kSegmentTokens).first / kv::kPageTokens;
+  return {first + unseen, std::min(first + kSegmentPages, last_row / kv::kPageTokens + 1)};
+}
+
 void CpuAttention::RunSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Queries& queries,
-                              Scratch& scratch, Partial& partial) {
+                              const NextSegment& ahead, Scratch& scratch, Partial& partial) {
   const int group = Group(call.shape), dim = call.shape.head_dim, rows = tile.rows * group;
-  const int64_t start = segment * kSegmentTokens, first_page = segment * kSegmentPages;
-  const int64_t end_page = std::min(first_page + kSegmentPages, (tile.position + tile.rows - 1) / kv::kPageTokens + 1);
-  const int64_t seen_from = Visible(tile, call, 0, start, kSegmentTokens).first / kv::kPageTokens + first_page;
-  const Range pages = {seen_from, end_page};
+  const int64_t start = segment * kSegmentTokens;
+  const Range pages = PagesOf(tile, call, segment);
   ScoreSegment(tile, call, segment, pages, queries, scratch);
-  if (segment + 1 < tile.end_segment) PrefetchKeys(tile, call, segment + 1);
-  const int64_t tokens = (end_page - first_page) * kv::kPageTokens;
+  const int64_t tokens = pages.last * kv::kPageTokens - start;
   partial.states.resize(rows);
   Clear(static_cast<size_t>(rows) * dim, partial.mixed);
   if (codec_ != nullptr) Clear(static_cast<size_t>(rows) * codec_->mix_floats(), partial.coded);
@@ -163,18 +171,7 @@ void CpuAttention::RunSegment(const Tile& tile, const AttentionCall& call, int64
     if (call.softcap > 0) row_kernels_.soft_cap(call.softcap, visible.last - visible.first, scores + visible.first);
     partial.states[q] = kernels_.softmax(scores, tokens, visible.first, visible.last);
   }
-  MixSegment(tile, call, segment, pages, scratch, partial);
-}
-
-// Those that are sealed: memory takes longer than a page takes to be scored. Keys lie in the first half of a page.
-void CpuAttention::PrefetchKeys(const Tile& tile, const AttentionCall& call, int64_t segment) const {
-  if (codec_ == nullptr) return;
-  const kv::HeadId head = {call.layer, tile.kv_head};
-  const int64_t first_page = segment * kSegmentPages;
-  const KvPool::PageRange sealed = SealedOf(tile, {first_page, first_page + kSegmentPages});
-  for (int64_t page = sealed.first; page < sealed.end; ++page) {
-    simd::PrefetchBytes(kv_.Sealed(tile.sequence->pages[page], head), kv_.sealed_bytes(head) / 2);
-  }
+  MixSegment(tile, call, segment, pages, ListAhead(ahead, call, scratch), scratch, partial);
 }
 
 // All rows of a tile lie in one page, so that one rule holds for them.
@@ -182,13 +179,19 @@ KvPool::PageRange CpuAttention::SealedOf(const Tile& tile, const Range& pages) c
   return kv_.SealedIn(tile.position / kv::kPageTokens, pages.first, pages.last);
 }
 
-kv::PageRun CpuAttention::SealedRun(const Tile& tile, const AttentionCall& call, const KvPool::PageRange& sealed,
-                                    Scratch& scratch) const {
-  scratch.sealed.clear();
+void CpuAttention::ListPages(const Tile& tile, const AttentionCall& call, const KvPool::PageRange& sealed,
+                             std::vector<const std::byte*>& pages) const {
+  pages.clear();
   for (int64_t page = sealed.first; page < sealed.end; ++page) {
-    scratch.sealed.push_back(kv_.Sealed(tile.sequence->pages[page], {call.layer, tile.kv_head}));
+    pages.push_back(kv_.Sealed(tile.sequence->pages[page], {call.layer, tile.kv_head}));
   }
-  return {scratch.sealed, sealed.first};
+}
+
+kv::PagesAhead CpuAttention::ListAhead(const NextSegment& ahead, const AttentionCall& call, Scratch& scratch) const {
+  if (codec_ == nullptr || ahead.tile == nullptr) return {};
+  const KvPool::PageRange sealed = SealedOf(*ahead.tile, PagesOf(*ahead.tile, call, ahead.segment));
+  ListPages(*ahead.tile, call, sealed, scratch.ahead);
+  return {{call.layer, ahead.tile->kv_head}, scratch.ahead};
 }
 
 void CpuAttention::ScoreSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages,
@@ -206,13 +209,14 @@ void CpuAttention::ScoreSegment(const Tile& tile, const AttentionCall& call, int
         {kv_.Raw(*tile.sequence, page, head), dim, queries.rows.data(), dim, rows, scores_of(page), kSegmentTokens});
   }
   if (sealed.first < sealed.end) {
-    codec_->Scores(head, SealedRun(tile, call, sealed, scratch), queries.prepared.data(), rows, scores_of(sealed.first),
+    ListPages(tile, call, sealed, scratch.sealed);
+    codec_->Scores(head, {scratch.sealed, sealed.first}, queries.prepared.data(), rows, scores_of(sealed.first),
                    kSegmentTokens);
   }
 }
 
 void CpuAttention::MixSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages,
-                              Scratch& scratch, Partial& partial) {
+                              const kv::PagesAhead& ahead, Scratch& scratch, Partial& partial) {
   const auto weights_of = [&](int64_t page) {
     return &scratch.scores[(page - segment * kSegmentPages) * kv::kPageTokens];
   };
@@ -221,8 +225,9 @@ void CpuAttention::MixSegment(const Tile& tile, const AttentionCall& call, int64
     if (page < sealed.first || page >= sealed.end) MixPage(tile, call, page, weights_of(page), partial);
   }
   if (sealed.first < sealed.end) {
-    codec_->Mix({call.layer, tile.kv_head}, SealedRun(tile, call, sealed, scratch), weights_of(sealed.first),
-                kSegmentTokens, tile.rows * Group(call.shape), partial.coded.data());
+    const kv::PageRun run = {scratch.sealed, sealed.first, ahead};  // listed by ScoreSegment
+    codec_->Mix({call.layer, tile.kv_head}, run, weights_of(sealed.first), kSegmentTokens,
+                tile.rows * Group(call.shape), partial.coded.data());
   }
 }
 

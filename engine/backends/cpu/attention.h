@@ -1,6 +1,6 @@
 // Attention over pages on the CPU.
 //
-// The visible positions of a query are cut into segments of 8 pages, counted from position 0 whoever asks. Inside a
+// The visible positions of a query are cut into segments of 16 pages, counted from position 0 whoever asks. Inside a
 // segment: scores of all its tokens, one maximum, exponentials, their sum in sixteen virtual lanes, the mix of the
 // values with tokens ascending. Pages that the page-banded rule gives sealed are scored and mixed by their codec, in
 // its own space, and come back from it once per row. Segments join in order by the online-softmax rule (Milakov &
@@ -24,7 +24,7 @@
 
 namespace nibble::engine {
 
-inline constexpr int kSegmentPages = 8;
+inline constexpr int kSegmentPages = 16;
 inline constexpr int kSegmentTokens = kSegmentPages * kv::kPageTokens;
 
 struct AttentionCall {
@@ -69,8 +69,12 @@ class CpuAttention {
   struct Scratch {
     Queries queries;
     std::vector<float> scores;
-    std::vector<const std::byte*> sealed;
+    std::vector<const std::byte*> sealed, ahead;
     Partial running, next;
+  };
+  struct NextSegment {
+    const Tile* tile = nullptr;  // none
+    int64_t segment = 0;
   };
   // Where segments run apart: one of a tile's, and one of its query rows.
   struct TileSegment {
@@ -81,7 +85,7 @@ class CpuAttention {
     size_t tile;
     int query;
   };
-  // Half-open range of tokens.
+  // Half-open range of tokens, or of pages.
   struct Range {
     int64_t first, last;
   };
@@ -92,21 +96,25 @@ class CpuAttention {
   void RunSplit(const AttentionCall& call);
   void ListParts(int group);
   void LoadQueries(const Tile& tile, const AttentionCall& call, Queries& queries) const;
+  // `ahead`: what runs next; its keys are asked for.
   void RunSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Queries& queries,
-                  Scratch& scratch, Partial& partial);
+                  const NextSegment& ahead, Scratch& scratch, Partial& partial);
   void ScoreSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages,
                     const Queries& queries, Scratch& scratch);
-  void MixSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages, Scratch& scratch,
-                  Partial& partial);
-  void PrefetchKeys(const Tile& tile, const AttentionCall& call, int64_t segment) const;
+  void MixSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages,
+                  const kv::PagesAhead& ahead, Scratch& scratch, Partial& partial);
   void MixPage(const Tile& tile, const AttentionCall& call, int64_t page, const float* weights, Partial& partial);
   KvPool::PageRange SealedOf(const Tile& tile, const Range& pages) const;
-  kv::PageRun SealedRun(const Tile& tile, const AttentionCall& call, const KvPool::PageRange& sealed,
-                        Scratch& scratch) const;
+  // Of one head, those of `sealed`.
+  void ListPages(const Tile& tile, const AttentionCall& call, const KvPool::PageRange& sealed,
+                 std::vector<const std::byte*>& pages) const;
+  kv::PagesAhead ListAhead(const NextSegment& ahead, const AttentionCall& call, Scratch& scratch) const;
   // Of one query row of the tile.
   void JoinSegment(const Tile& tile, const AttentionCall& call, int query, int64_t segment, Partial& running,
                    const Partial& next);
   void WriteOut(const Tile& tile, const AttentionCall& call, int query, Partial& partial);
+  // The pages of a segment that a tile sees.
+  static Range PagesOf(const Tile& tile, const AttentionCall& call, int64_t segment);
   static Range Visible(const Tile& tile, const AttentionCall& call, int row, int64_t start, int64_t tokens);
 
   const kv::RawForm& raw_form_;

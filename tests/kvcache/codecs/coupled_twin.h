@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "kvcache/codecs/codec.h"
 #include "kvcache/simd/half.h"
 #include "kvcache/simd/portable_math.h"
@@ -72,20 +73,30 @@ class CoupledTwin {
     return scores;
   }
 
-  // accumulators: [padded coefficients, then 16].
-  void Mix(const std::byte* page, const Floats& weights, Floats* accumulators) const {
-    const TwinOperands operands = RoundToOperands(weights, 255);
+  // pages: of one span. accumulators: [padded coefficients, then 16].
+  void Mix(absl::Span<const std::byte* const> pages, const Floats& weights, Floats* accumulators) const {
+    Floats left(32, 0.0f), sums(32, 0.0f);
+    std::vector<int> operands;
+    bool any = false;
+    for (size_t t = 0; t < weights.size(); ++t) {
+      const float wanted = std::fma(weights[t], 255.0f, left[t % 32]);
+      operands.push_back(static_cast<int>(std::nearbyint(std::min(wanted, 255.0f))));
+      left[t % 32] = wanted - static_cast<float>(operands[t]);
+      sums[t % 32] += weights[t];
+      any = any || weights[t] != 0.0f;
+    }
+    if (!any) return;
     ForEach(values_, [&](int j, int group) {
       int64_t sum = 0;
-      for (int t = 0; t < 32; ++t) {
-        sum += int64_t{operands.x[t]} * Number(values_, j, ValueCode(page, group, t));
+      for (size_t t = 0; t < weights.size(); ++t) {
+        sum += int64_t{operands[t]} * Number(values_, j, ValueCode(pages[t / 32], group, static_cast<int>(t % 32)));
       }
-      (*accumulators)[j] = std::fma(static_cast<float>(sum), operands.scale, (*accumulators)[j]);
+      (*accumulators)[j] = std::fma(static_cast<float>(sum), 1.0f / 255.0f, (*accumulators)[j]);
     });
     float* lanes = accumulators->data() + accumulators->size() - 16;
     for (int i = 0; i < 16; ++i) {
-      const float weight = weights[i] + weights[i + 16];
-      if (weight != 0.0f) lanes[i] += weight;
+      const float sum = sums[i] + sums[i + 16];
+      if (sum != 0.0f) lanes[i] += sum;
     }
   }
   void FinishMix(const Floats& accumulators, Floats* mixed) const {
