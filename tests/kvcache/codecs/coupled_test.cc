@@ -323,6 +323,23 @@ TEST_P(CoupledCodecs, APageWithoutWeightChangesNoBit) {
   });
 }
 
+// As where a sliding window begins inside a span, for some rows of a tile later than for others.
+TEST_P(CoupledCodecs, PagesWithoutWeightAtEitherEndChangeNoBit) {
+  ForEachIsa([&](const PageCodec& codec) {
+    for (int first = 0; first < 3; ++first) {
+      const int end = kPages - first;
+      Floats weights(kPages * kPageTokens, 0.0f);
+      const Floats seen = SomeWeights((end - first) * kPageTokens);
+      std::copy(seen.begin(), seen.end(), weights.begin() + first * kPageTokens);
+      Floats of_all(codec.mix_floats(), 0.0f), of_seen = of_all;
+      codec.Mix(kHead, Run(kPages), weights.data(), kPages * kPageTokens, 1, of_all.data());
+      const PageRun run = {absl::MakeConstSpan(pages_).subspan(first, end - first), kFirstPage + first};
+      codec.Mix(kHead, run, seen.data(), kPages * kPageTokens, 1, of_seen.data());
+      EXPECT_TRUE(SameBits(of_all, of_seen)) << "pages " << first << " to " << end;
+    }
+  });
+}
+
 // Against exact attention over what the bytes stand for: the reader's own share of the error.
 TEST_P(CoupledCodecs, ReadingLosesLittle) {
   auto codec = fixture_.Create(simd::SupportedIsas().back());
