@@ -1,6 +1,6 @@
 // Attention over pages on the CPU.
 //
-// The visible positions of a query are cut into segments of 16 pages, counted from position 0 whoever asks. Inside a
+// The visible positions of a query are cut into segments of 8 pages, counted from position 0 whoever asks. Inside a
 // segment: scores of all its tokens, one maximum, exponentials, their sum in sixteen virtual lanes, the mix of the
 // values with tokens ascending. Pages that the page-banded rule gives sealed are scored and mixed by their codec, in
 // its own space, and come back from it once per row. Segments join in order by the online-softmax rule (Milakov &
@@ -24,7 +24,7 @@
 
 namespace nibble::engine {
 
-inline constexpr int kSegmentPages = 16;
+inline constexpr int kSegmentPages = 8;
 inline constexpr int kSegmentTokens = kSegmentPages * kv::kPageTokens;
 
 struct AttentionCall {
