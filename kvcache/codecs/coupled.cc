@@ -33,6 +33,8 @@ constexpr int kRowsAtOnce = 3;
 constexpr int kQueriesAtOnce = 6;
 // Rows from which on it is worth keeping what would be looked up, or widened, for every few of them.
 constexpr int kKeptRows = 2 * kRowsAtOnce;
+// Pages whose keys are asked for before queries enter their span, where nobody asked before.
+constexpr size_t kFirstPages = 6;
 // A head whose pairs do not fill a multiple of 16 grows by as much as twice 15, and by 31 for what is left.
 constexpr int kMaxTurned = kMaxCoupledHeadDim + 64;
 
@@ -163,6 +165,9 @@ class Coupled final : public PageCodec {
 
   void Scores(HeadId head, const PageRun& run, const float* prepared, int rows, float* scores,
               int64_t score_stride) const final {
+    for (const std::byte* page : run.pages.subspan(0, kFirstPages)) {
+      simd::PrefetchBytes(page, Keys(head).code_bytes());
+    }
     SpanQueries queries;
     int64_t first = 0;
     while (first < static_cast<int64_t>(run.pages.size())) {
@@ -185,10 +190,10 @@ class Coupled final : public PageCodec {
       const auto pages = run.pages.subspan(first, PagesToSpanEnd(run.first_index + first));
       const SpanCodes codes = ValuesOf(head, pages);
       ValuePages of(Values(head), codes);
-      PrefetchAhead(run, first, codes.pages);
       for (int row = 0; row < rows; row += kBlockRows) {
         MixBlock(Values(head), codes.pages, weights + row * weight_stride + first * kPageTokens, weight_stride,
-                 std::min(kBlockRows, rows - row), &of, accumulators + row * mix_floats());
+                 std::min(kBlockRows, rows - row), row == 0 ? &run.ahead : nullptr, &of,
+                 accumulators + row * mix_floats());
       }
       first += codes.pages;
     }
@@ -206,12 +211,12 @@ class Coupled final : public PageCodec {
   const ValueTables& Values(HeadId head) const { return tables_.values[Index(head)]; }
   const SpanTurns& Turns(HeadId head) const { return tables_.turns[tables_.rope_of_layer[head.layer]]; }
 
-  // The share of what is ahead that `pages` of a run are of it.
-  void PrefetchAhead(const PageRun& run, int64_t first, int64_t pages) const {
-    const auto ahead = static_cast<int64_t>(run.ahead.pages.size()), all = static_cast<int64_t>(run.pages.size());
-    const int64_t bytes = Keys(run.ahead.head).code_bytes();
-    for (int64_t p = first * ahead / all; p < (first + pages) * ahead / all; ++p) {
-      simd::PrefetchBytes(run.ahead.pages[p], bytes);
+  // One of `parts` parts of what is ahead: memory takes only so many lines at a time.
+  void PrefetchAhead(const PagesAhead& ahead, int64_t part, int64_t parts) const {
+    const auto pages = static_cast<int64_t>(ahead.pages.size());
+    const int64_t bytes = Keys(ahead.head).code_bytes();
+    for (int64_t p = part * pages / parts; p < (part + 1) * pages / parts; ++p) {
+      simd::PrefetchBytes(ahead.pages[p], bytes);
     }
   }
 
@@ -339,14 +344,17 @@ class Coupled final : public PageCodec {
     Store(AddUnlessZero(sum, Load(lanes)), lanes);
   }
 
+  // `ahead`: what to ask for meanwhile, or nullptr.
   void MixBlock(const ValueTables& values, int pages, const float* weights, int64_t weight_stride, int rows,
-                ValuePages* of, float* accumulators) const {
+                const PagesAhead* ahead, ValuePages* of, float* accumulators) const {
     RoundedWeights rounded;
     for (int r = 0; r < rows; ++r) {
       float* lanes = accumulators + r * mix_floats() + tables_.largest_padded;
       RoundRow(weights + r * weight_stride, pages, r, &rounded, lanes);
     }
-    for (int panel = 0; panel < values.padded / 16; ++panel, accumulators += 16) {
+    const int panels = values.padded / 16;
+    for (int panel = 0; panel < panels; ++panel, accumulators += 16) {
+      if (ahead != nullptr) PrefetchAhead(*ahead, panel, panels);
       if (ValuePages::kKeepsAlways || rows >= kKeptRows) of->Keep(panel);
       const MixCall call = {of, panel, &rounded};
       int row = 0;

@@ -44,6 +44,8 @@
 //   FinishMix: v[j] = accumulator[j] * centroid_scale[j]; u = 0, then over j ascending fma(v[j], synthesis[i][j],
 //   u[i]), then fma(SumLanes(lanes), mean[i], u[i]); mixed[i] += u[i].
 //
+// A span whose weights are all 0 leaves accumulators and lanes as they are.
+//
 // No sum leaves int32: D * 2047 * L < 2^31 by L's definition; 512 coefficients * 255 * 127; 256 tokens * 255 * 128.
 #ifndef NIBBLE_KVCACHE_CODECS_COUPLED_H_
 #define NIBBLE_KVCACHE_CODECS_COUPLED_H_

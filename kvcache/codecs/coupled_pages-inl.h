@@ -2,9 +2,9 @@
 // pages at a time, of values those of a span.
 //
 // What is looked up lies in cells (coupled_operands-inl.h). Of keys a lane is a token and holds coefficients, of values
-// a lane is a coefficient and holds tokens. Where bytes are multiplied a look-up costs one permutation for 64 tokens of
-// a mirrored codebook and two of another, which take two each, and cells need not leave registers: they are kept in
-// memory where many rows meet them. Elsewhere cells lie in memory (coupled_cells-inl.h), and what is kept of keys is
+// it holds tokens of a coefficient. Where bytes are multiplied a look-up costs one permutation of two registers
+// for 64 tokens of a mirrored codebook and two of another, and cells need not leave registers: they are kept in memory
+// where many rows meet them. Elsewhere cells lie in memory (coupled_cells-inl.h), and what is kept of keys is
 // wider ones.
 //
 // Include inside a file that Highway's foreach_target compiles for each target.

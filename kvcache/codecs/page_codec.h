@@ -7,9 +7,9 @@
 // back to the space of values.
 //
 // Law 1: sealed bytes are a function of the raw page, layer, head and page index alone. A row's scores and accumulators
-// are the same bits whatever rows and however many pages the call holds, on every instruction set. Long sums are int32
-// sums of integer products (exact in any order) or run in the order that the codec's file states; floats fuse
-// multiply-add (kvcache/simd/vec16-inl.h).
+// are the same bits whatever rows the call holds and wherever at a span's end it is cut, on every instruction set. Long
+// sums are int32 sums of integer products (exact in any order) or run in the order that the codec's file states; floats
+// fuse multiply-add (kvcache/simd/vec16-inl.h).
 //
 // Thread: immutable after creation; all methods are const and may run on any number of threads.
 #ifndef NIBBLE_KVCACHE_CODECS_PAGE_CODEC_H_
@@ -72,8 +72,9 @@ class PageCodec {
 
   // accumulators[r] += the mix of the run's values by weights[r * weight_stride + t] from 0 to 1, pages ascending.
   // Weights of tokens that a row does not see are 0; pages at either end of a run whose weights are all 0 change no bit
-  // of that row. Where else a run ends may change bits, unless it is at a multiple of kSpanPages. [rows, mix_floats()],
-  // no padding; zeros are the empty mix, and sums and multiples by a number are taken elementwise.
+  // of that row. Where else a run ends may change bits, unless it is at a multiple of kSpanPages (calibration.h).
+  // [rows, mix_floats()], no padding; zeros are the empty mix, and sums and multiples by a number are taken
+  // elementwise.
   virtual int64_t mix_floats() const = 0;
   virtual void Mix(HeadId head, const PageRun& run, const float* weights, int64_t weight_stride, int rows,
                    float* accumulators) const = 0;

@@ -3,7 +3,8 @@
 // usage: attention_bench --model FILE [--kv_calibration FILE] [--kv klt2,kivi2] [--depth 6144] [--threads 2]
 //                        [--seconds 2]
 //
-// Between layers as much other memory is read as weights would be, so that caches hold what they would. Keys and values
+// Between layers 4 MiB of other memory are read, as weights would be, so that caches hold what they would. Layers with
+// a sliding window are taken as if they had none. Keys and values
 // are random numbers: what is computed means nothing, but no step depends on it. Prints microseconds per token, the
 // median and the least.
 #include <algorithm>
@@ -42,8 +43,8 @@ constexpr int64_t kBlock = 512;  // numbers of other memory that a thread reads 
 // A sequence in a cache of its own, every page sealed and raw.
 class Cache {
  public:
-  Cache(const kv::CodecModel& model, const kv::PageCodec* codec, simd::Isa isa, int64_t depth)
-      : model_(model), pool_(kv::RawFormF16(isa), codec) {
+  Cache(const kv::CodecModel& model, const kv::Codec& codec, const kv::PageCodec* made, simd::Isa isa, int64_t depth)
+      : model_(model), codec_(codec), pool_(kv::RawFormF16(isa), made) {
     const auto count = static_cast<int32_t>(kv::PagesFor(depth + 1));
     for (int32_t page = 0; page < count; ++page) pages_.push_back(page), slots_.push_back(page);
     sequence_ = {0, 1, depth, pages_, slots_};
@@ -51,8 +52,8 @@ class Cache {
 
   absl::Status Fill() {
     const auto count = static_cast<int64_t>(pages_.size());
-    NIBBLE_RETURN_IF_ERROR(
-        pool_.Allocate({model_.num_layers, model_.num_kv_heads, model_.head_dim}, {count, count, 1, 1}, 512));
+    NIBBLE_RETURN_IF_ERROR(pool_.Allocate({model_.num_layers, model_.num_kv_heads, model_.head_dim},
+                                          {count, count, codec_.window_pages, codec_.sink_pages}, 512));
     for (int layer = 0; layer < model_.num_layers; ++layer) {
       for (int head = 0; head < model_.num_kv_heads; ++head) FillHead({layer, head});
     }
@@ -77,6 +78,7 @@ class Cache {
   }
 
   const kv::CodecModel model_;
+  const kv::Codec& codec_;
   engine::KvPool pool_;
   std::vector<kv::PageId> pages_;
   std::vector<kv::RawSlot> slots_;
@@ -143,7 +145,7 @@ absl::Status Measure(const engine::ModelConfig& config, const engine::Calibratio
   const simd::Isa isa = simd::SupportedIsas().back();
   NIBBLE_ASSIGN_OR_RETURN(const std::unique_ptr<kv::PageCodec> made,
                           codec->create(model, found == calibration.codecs.end() ? nullptr : &*found, isa));
-  Cache cache(model, made.get(), isa, depth);
+  Cache cache(model, *codec, made.get(), isa, depth);
   NIBBLE_RETURN_IF_ERROR(cache.Fill());
   Decoder decoder(config, cache, isa);
   std::vector<double> micros;
