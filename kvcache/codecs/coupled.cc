@@ -192,7 +192,7 @@ class Coupled final : public PageCodec {
       ValuePages of(Values(head), codes);
       for (int row = 0; row < rows; row += kBlockRows) {
         MixBlock(Values(head), codes.pages, weights + row * weight_stride + first * kPageTokens, weight_stride,
-                 std::min(kBlockRows, rows - row), row == 0 ? &run.ahead : nullptr, &of,
+                 std::min(kBlockRows, rows - row), first == 0 && row == 0 ? &run.ahead : nullptr, &of,
                  accumulators + row * mix_floats());
       }
       first += codes.pages;

@@ -64,29 +64,13 @@ class KeyPages {
 
   // Looks up what Dots would look up at every call.
   HWY_INLINE void Keep() {
-    for (int k = 0; k < folds_; ++k) {
-      if (tables_.mirrored()) {
-        LookUpCells<true>(k, kept_[k]);
-      } else {
-        LookUpCells<false>(k, kept_[k]);
-      }
-    }
+    for (int k = 0; k < folds_; ++k) LookUpCells(k, kept_[k]);
     is_kept_ = true;
   }
 
   // dots[p][r][half] = the products of row r with sixteen tokens of page p, less what the cells' offset adds.
   template <int kRows>
   HWY_INLINE void Dots(const QueryRows& x, I16 (&dots)[kPagesScored][kRows][2]) const {
-    if (tables_.mirrored()) {
-      DotsIn<kRows, true>(x, dots);
-    } else {
-      DotsIn<kRows, false>(x, dots);
-    }
-  }
-
- private:
-  template <int kRows, bool kMirrored>
-  HWY_INLINE void DotsIn(const QueryRows& x, I16 (&dots)[kPagesScored][kRows][2]) const {
     __m512i sums[kRows][kPagesScored][2];
     NIBBLE_UNROLL for (int i = 0; i < kRows * kPagesScored * 2; ++i) {
       sums[i / 4][i / 2 % 2][i % 2] = _mm512_setzero_si512();
@@ -96,7 +80,7 @@ class KeyPages {
       if (is_kept_) {
         NIBBLE_UNROLL for (int i = 0; i < 4; ++i) cells[i / 2][i % 2] = kept_[k][i / 2][i % 2];
       } else {
-        LookUpCells<kMirrored>(k, cells);
+        LookUpCells(k, cells);
       }
       NIBBLE_UNROLL for (int r = 0; r < kRows; ++r) {
         const __m512i four = _mm512_set1_epi32(LoadFold(x.data + r * x.stride + 4 * k));
@@ -110,11 +94,15 @@ class KeyPages {
     }
   }
 
+ private:
   // Four coefficients of 64 tokens: tokens lie in the order of KeyPlace, 8 of one page and 8 of the other in turn.
-  template <bool kMirrored>
   HWY_INLINE void LookUpCells(int k, __m512i (&cells)[kPagesScored][2]) const {
     __m512i four[4];
-    codes_.LookUp(FourCodebooks<kMirrored>(tables_, 4 * k), 0, four);
+    if (tables_.mirrored()) {
+      codes_.LookUp(FourCodebooks<true>(tables_, 4 * k), 0, four);
+    } else {
+      codes_.LookUp(FourCodebooks<false>(tables_, 4 * k), 0, four);
+    }
     const __m512i low01 = _mm512_unpacklo_epi8(four[0], four[1]), high01 = _mm512_unpackhi_epi8(four[0], four[1]);
     const __m512i low23 = _mm512_unpacklo_epi8(four[2], four[3]), high23 = _mm512_unpackhi_epi8(four[2], four[3]);
     cells[0][0] = _mm512_unpacklo_epi16(low01, low23), cells[0][1] = _mm512_unpackhi_epi16(low01, low23);

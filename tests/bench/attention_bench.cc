@@ -4,9 +4,8 @@
 //                        [--seconds 2]
 //
 // Between layers 4 MiB of other memory are read, as weights would be, so that caches hold what they would. Layers with
-// a sliding window are taken as if they had none. Keys and values
-// are random numbers: what is computed means nothing, but no step depends on it. Prints microseconds per token, the
-// median and the least.
+// a sliding window are taken as if they had none. Keys and values are random numbers: what is computed means nothing,
+// but no step depends on it. Prints microseconds per token, the median and the least.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -140,11 +139,12 @@ absl::Status Measure(const engine::ModelConfig& config, const engine::Calibratio
   model.max_pages = static_cast<int>(kv::PagesFor(depth + 1));
   const kv::Codec* codec = kv::FindCodec(name);
   if (codec == nullptr || codec->create == nullptr) return absl::InvalidArgumentError("no codec seals as " + name);
-  const auto found = std::find_if(calibration.codecs.begin(), calibration.codecs.end(),
-                                  [&](const kv::Calibration& one) { return one.codec == name; });
+  std::shared_ptr<const kv::Calibration> of_codec;
+  if (codec->calibrated) {
+    NIBBLE_ASSIGN_OR_RETURN(of_codec, engine::CodecOf(calibration, name, absl::GetFlag(FLAGS_kv_calibration)));
+  }
   const simd::Isa isa = simd::SupportedIsas().back();
-  NIBBLE_ASSIGN_OR_RETURN(const std::unique_ptr<kv::PageCodec> made,
-                          codec->create(model, found == calibration.codecs.end() ? nullptr : &*found, isa));
+  NIBBLE_ASSIGN_OR_RETURN(const std::unique_ptr<kv::PageCodec> made, codec->create(model, of_codec.get(), isa));
   Cache cache(model, *codec, made.get(), isa, depth);
   NIBBLE_RETURN_IF_ERROR(cache.Fill());
   Decoder decoder(config, cache, isa);

@@ -38,7 +38,7 @@ void CpuAttention::Run(absl::Span<const SequenceRows> batch, const AttentionCall
     return;
   }
   pool_.ParallelFor(static_cast<int64_t>(tiles_.size()),
-                    [&](int64_t i, int thread) { RunTile(tiles_[i], call, scratch_[thread]); });
+                    [&](int64_t i, int thread) { RunTile(i, call, scratch_[thread]); });
 }
 
 // Few tiles with long histories (decode): their segments run apart, so that every worker has work.
@@ -72,13 +72,15 @@ void CpuAttention::MakeTiles(absl::Span<const SequenceRows> batch, const Attenti
   }
 }
 
-void CpuAttention::RunTile(const Tile& tile, const AttentionCall& call, Scratch& scratch) {
+void CpuAttention::RunTile(size_t t, const AttentionCall& call, Scratch& scratch) {
+  const Tile& tile = tiles_[t];
   const int queries = tile.rows * Group(call.shape);
   LoadQueries(tile, call, scratch.queries);
   for (int64_t segment = tile.first_segment; segment < tile.end_segment; ++segment) {
     const bool is_first = segment == tile.first_segment;
-    const NextSegment ahead = segment + 1 < tile.end_segment ? NextSegment{&tile, segment + 1} : NextSegment{};
-    RunSegment(tile, call, segment, scratch.queries, ahead, scratch, is_first ? scratch.running : scratch.next);
+    const TileSegment next = {t, segment + 1};
+    RunSegment({t, segment}, call, scratch.queries, next.segment < tile.end_segment ? &next : nullptr, scratch,
+               is_first ? scratch.running : scratch.next);
     if (is_first) continue;
     for (int q = 0; q < queries; ++q) JoinSegment(tile, call, q, segment, scratch.running, scratch.next);
   }
@@ -104,13 +106,9 @@ void CpuAttention::RunSplit(const AttentionCall& call) {
   for (size_t t = 0; t < tiles_.size(); ++t) LoadQueries(tiles_[t], call, queries_[t]);
   pool_.ParallelRuns(static_cast<int64_t>(segments_.size()), [&](int64_t first, int64_t end, int thread) {
     for (int64_t i = first; i < end; ++i) {
-      const auto [t, segment] = segments_[i];
-      NextSegment ahead;
       // A thread's next run mostly begins where this one ends.
-      if (i + 1 < static_cast<int64_t>(segments_.size())) {
-        ahead = {&tiles_[segments_[i + 1].tile], segments_[i + 1].segment};
-      }
-      RunSegment(tiles_[t], call, segment, queries_[t], ahead, scratch_[thread], partials_[i]);
+      const TileSegment* ahead = i + 1 < static_cast<int64_t>(segments_.size()) ? &segments_[i + 1] : nullptr;
+      RunSegment(segments_[i], call, queries_[segments_[i].tile], ahead, scratch_[thread], partials_[i]);
     }
   });
   pool_.ParallelFor(static_cast<int64_t>(tile_queries_.size()), [&](int64_t i, int) {
@@ -151,8 +149,10 @@ CpuAttention::Range CpuAttention::PagesOf(const Tile& tile, const AttentionCall&
   return {first + unseen, std::min(first + kSegmentPages, last_row / kv::kPageTokens + 1)};
 }
 
-void CpuAttention::RunSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Queries& queries,
-                              const NextSegment& ahead, Scratch& scratch, Partial& partial) {
+void CpuAttention::RunSegment(const TileSegment& at, const AttentionCall& call, const Queries& queries,
+                              const TileSegment* ahead, Scratch& scratch, Partial& partial) {
+  const Tile& tile = tiles_[at.tile];
+  const int64_t segment = at.segment;
   const int group = Group(call.shape), dim = call.shape.head_dim, rows = tile.rows * group;
   const int64_t start = segment * kSegmentTokens;
   const Range pages = PagesOf(tile, call, segment);
@@ -187,11 +187,11 @@ void CpuAttention::ListPages(const Tile& tile, const AttentionCall& call, const 
   }
 }
 
-kv::PagesAhead CpuAttention::ListAhead(const NextSegment& ahead, const AttentionCall& call, Scratch& scratch) const {
-  if (codec_ == nullptr || ahead.tile == nullptr) return {};
-  const KvPool::PageRange sealed = SealedOf(*ahead.tile, PagesOf(*ahead.tile, call, ahead.segment));
-  ListPages(*ahead.tile, call, sealed, scratch.ahead);
-  return {{call.layer, ahead.tile->kv_head}, scratch.ahead};
+kv::PagesAhead CpuAttention::ListAhead(const TileSegment* ahead, const AttentionCall& call, Scratch& scratch) const {
+  if (codec_ == nullptr || ahead == nullptr) return {};
+  const Tile& tile = tiles_[ahead->tile];
+  ListPages(tile, call, SealedOf(tile, PagesOf(tile, call, ahead->segment)), scratch.ahead);
+  return {{call.layer, tile.kv_head}, scratch.ahead};
 }
 
 void CpuAttention::ScoreSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages,

@@ -72,11 +72,7 @@ class CpuAttention {
     std::vector<const std::byte*> sealed, ahead;
     Partial running, next;
   };
-  struct NextSegment {
-    const Tile* tile = nullptr;  // none
-    int64_t segment = 0;
-  };
-  // Where segments run apart: one of a tile's, and one of its query rows.
+  // One of a tile's segments, and one of its query rows.
   struct TileSegment {
     size_t tile;
     int64_t segment;
@@ -92,13 +88,13 @@ class CpuAttention {
 
   void MakeTiles(absl::Span<const SequenceRows> batch, const AttentionCall& call);
   bool PaysToSplit(const AttentionCall& call) const;
-  void RunTile(const Tile& tile, const AttentionCall& call, Scratch& scratch);
+  void RunTile(size_t t, const AttentionCall& call, Scratch& scratch);
   void RunSplit(const AttentionCall& call);
   void ListParts(int group);
   void LoadQueries(const Tile& tile, const AttentionCall& call, Queries& queries) const;
-  // `ahead`: what runs next; its keys are asked for.
-  void RunSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Queries& queries,
-                  const NextSegment& ahead, Scratch& scratch, Partial& partial);
+  // `ahead`: what runs next, whose keys are asked for, or nullptr.
+  void RunSegment(const TileSegment& at, const AttentionCall& call, const Queries& queries, const TileSegment* ahead,
+                  Scratch& scratch, Partial& partial);
   void ScoreSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages,
                     const Queries& queries, Scratch& scratch);
   void MixSegment(const Tile& tile, const AttentionCall& call, int64_t segment, const Range& pages,
@@ -108,7 +104,7 @@ class CpuAttention {
   // Of one head, those of `sealed`.
   void ListPages(const Tile& tile, const AttentionCall& call, const KvPool::PageRange& sealed,
                  std::vector<const std::byte*>& pages) const;
-  kv::PagesAhead ListAhead(const NextSegment& ahead, const AttentionCall& call, Scratch& scratch) const;
+  kv::PagesAhead ListAhead(const TileSegment* ahead, const AttentionCall& call, Scratch& scratch) const;
   // Of one query row of the tile.
   void JoinSegment(const Tile& tile, const AttentionCall& call, int query, int64_t segment, Partial& running,
                    const Partial& next);
